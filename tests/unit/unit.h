@@ -41,3 +41,12 @@ static inline int scratch_teardown(void **state)
 }
 
 #define scratch_test(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
+
+/* Skip with the reason that tests/run shows. */
+#define skip_because(...)                                                                          \
+        do {                                                                                       \
+                print_message("# reason: ");                                                       \
+                print_message(__VA_ARGS__);                                                        \
+                print_message("\n");                                                               \
+                skip();                                                                            \
+        } while (0)
