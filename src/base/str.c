@@ -277,10 +277,12 @@ const char *cc_closest(const char *word, const char *const *candidates, size_t n
                         best_distance = d;
                 }
         }
-        for (size_t i = 0; i < n && !best; i++)
+        if (best_distance <= 2)
+                return best;
+        for (size_t i = 0; i < n; i++)
                 if (cc_startswith(candidates[i], word))
-                        best = candidates[i];
-        return best;
+                        return candidates[i];
+        return NULL;
 }
 
 /* Length of the well-formed sequence at s, 0 if there is none. */

@@ -135,7 +135,7 @@ static void test_deadline(void **state)
 
 static void *release_later(void *arg)
 {
-        struct timespec ts = { .tv_nsec = 50 * 1000 * 1000 };
+        struct timespec ts = { .tv_nsec = 50 * CC_NSEC_PER_MSEC };
 
         nanosleep(&ts, NULL);
         close(*(int *)arg);

@@ -44,6 +44,7 @@ static char *script(struct cc_spawn *spec, const char *text)
         close(out[0]);
         assert_int_equal(cc_pidfd_wait(pidfd, 10000), 1);
         cc_reap(pid);
+        spec->argv = NULL; /* it was ours */
         return got;
 }
 
@@ -106,19 +107,28 @@ static void test_signals_and_session(void **state)
 {
         struct cc_spawn spec = { .new_session = true };
         CC_FREE char *got = NULL;
-        CC_FREE char *want = NULL;
+        unsigned long long blocked = 1;
+        unsigned long long ignored = 1;
+        char *rest;
         sigset_t set;
         sigset_t old;
 
         (void)signal(SIGUSR1, SIG_IGN);
+        (void)signal(SIGRTMIN, SIG_IGN);
         sigfillset(&set);
         (void)sigprocmask(SIG_SETMASK, &set, &old);
         got = script(&spec, "grep -E '^Sig(Blk|Ign)' /proc/$$/status | cut -f2 | tr '\\n' ' ';"
                             "cut -d' ' -f6 /proc/$$/stat | grep -qx $$ && echo leader");
         (void)sigprocmask(SIG_SETMASK, &old, NULL);
         (void)signal(SIGUSR1, SIG_DFL);
-        want = xstrdup("0000000000000000 0000000000000000 leader\n");
-        assert_string_equal(got, want);
+        (void)signal(SIGRTMIN, SIG_DFL);
+        blocked = strtoull(got, &rest, 16);
+        ignored = strtoull(rest, &rest, 16);
+        assert_true(blocked == 0);
+        /* 32 and 33 belong to the C library; make leaves them ignored and nobody may change that.
+         */
+        assert_true((ignored & ~0x180000000ULL) == 0);
+        assert_string_equal(rest, " leader\n");
 }
 
 static void test_pid_file(void **state)
@@ -137,7 +147,7 @@ static void test_pid_file(void **state)
         assert_int_equal(stat(path, &st), 0);
         assert_int_equal(st.st_mode & 07777, 0600);
         assert_int_equal(cc_pid_file_read(path, &pid), 0);
-        assert_int_equal(pid, atoi(text));
+        assert_int_equal(pid, strtol(text, NULL, 10));
 }
 
 static void test_pid_file_read(void **state)
@@ -317,7 +327,7 @@ static void test_start_time_of_a_liar(void **state)
         assert_ok(cc_spawn(&spec, &pid, &pidfd, &err));
         assert_int_equal(cc_proc_starttime(getpid(), &mine), 0);
         assert_int_equal(cc_proc_starttime(pid, &theirs), 0);
-        assert_true(theirs >= mine && theirs - mine < 100 * 600);
+        assert_true(theirs >= mine && theirs - mine < UINT64_C(60000));
         assert_ok(cc_terminate(pidfd, 5000, &err));
         cc_reap(pid);
 }

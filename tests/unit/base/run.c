@@ -114,7 +114,7 @@ static void test_leftover_child(void **state)
         assert_true(cc_monotonic() - start < 10 * CC_NSEC_PER_SEC);
         assert_int_equal(r.status, 0);
         assert_true(r.out.len > 1);
-        (void)kill((pid_t)atoi(r.out.data), SIGKILL);
+        (void)kill((pid_t)strtol(r.out.data, NULL, 10), SIGKILL);
 }
 
 static void test_run_ok(void **state)

@@ -164,7 +164,7 @@ static void test_duration(void **state)
                 int64_t v;
         } good[] = {
                 { "0", 0 },
-                { "720h", 720 * 3600 * CC_NSEC_PER_SEC },
+                { "720h", INT64_C(720) * 3600 * CC_NSEC_PER_SEC },
                 { "1h30m", 5400 * CC_NSEC_PER_SEC },
                 { "1.5s", 1500000000 },
                 { "-2ms", -2000000 },
@@ -196,8 +196,6 @@ static void test_identities(void **state)
         char mac[18];
 
         for (int i = 0; i < 100; i++) {
-                unsigned first;
-
                 cc_id_new(a);
                 cc_id_new(b);
                 assert_true(cc_id_valid(a) && cc_id_valid(b));
@@ -208,8 +206,7 @@ static void test_identities(void **state)
                 assert_non_null(strchr("89ab", uuid[19]));
                 cc_mac_new(mac);
                 assert_int_equal(strlen(mac), 17);
-                assert_int_equal(sscanf(mac, "%2x:", &first), 1);
-                assert_int_equal(first & 3, 2); /* locally administered, unicast */
+                assert_int_equal(strtoul(mac, NULL, 16) & 3, 2); /* locally administered, unicast */
         }
         assert_false(cc_id_valid(""));
         assert_false(cc_id_valid("AAAAAAAAAAAAAAAAAAAAAAAAA1"));
