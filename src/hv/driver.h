@@ -138,6 +138,10 @@ struct hv_driver {
         const char *const *runtime_files;
         /* Path of the socket shown as socket_path, relative to the run dir. */
         const char *socket_name;
+        /* Socket of the guest's serial line, relative to the run dir, for the console relay, and
+         * the file below the log dir to which the VMM copies that line (the relay keeps it below 8
+         * MiB). NULL: none. */
+        const char *serial_name, *console_log_name;
         /* The launch as an argv for `vm debug`, from the launcher's own builder. */
         int (*debug)(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
                      struct cc_err *err);
