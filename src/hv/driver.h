@@ -48,8 +48,9 @@ struct hv_disk {
         const char *serial; /* at most 20 bytes */
         const char *format; /* raw | qcow2 */
         bool ro;
-        bool direct; /* O_DIRECT */
-        bool boot;   /* UEFI: boot from this one */
+        bool direct;      /* O_DIRECT */
+        bool boot;        /* UEFI: boot from this one */
+        const char *role; /* layer | cow | data | cidata, as recorded; NULL unknown */
 };
 
 struct hv_forward {
@@ -109,7 +110,8 @@ struct hv_driver {
         /* ---- required ---- */
 
         /* Can this driver run here: binary found, version sufficient. `detail` (may be NULL) gets
-         * one line, e.g. "7.2.22, tcg (KVM emulates guest code)". UNAVAILABLE names the fix. */
+         * what follows "using <name> with " in messages: "kvm", or
+         * "emulation (tcg): <reason>; expect 10-50x slower guests". UNAVAILABLE names the fix. */
         int (*probe)(const struct hv_env *env, struct cc_buf *detail, struct cc_err *err);
         /* Check a spec without side effects: limits and combinations. Also used before reserving.
          */
