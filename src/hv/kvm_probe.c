@@ -1,8 +1,8 @@
 /*
- * Does /dev/kvm run guest code at hardware speed? Some hosts offer a KVM that interprets every guest
- * instruction; QEMU aborts there and everything else crawls. So a counting loop of a million turns
- * is timed in a 64-bit vCPU (qemu.md §10): hardware needs well under 1 ms, KVM in an emulated host
- * 2-16 ms, an interpreting KVM over 1,000 ms.
+ * Does /dev/kvm run guest code at hardware speed? Some hosts offer a KVM that interprets every
+ * guest instruction; QEMU aborts there and everything else crawls. So a counting loop of a million
+ * turns is timed in a 64-bit vCPU (qemu.md §10): hardware needs well under 1 ms, KVM in an emulated
+ * host 2-16 ms, an interpreting KVM over 1,000 ms.
  *
  * Actors: a forked child makes the VM and runs it, so that the interval timer, its handler and
  * whatever the kernel does to a process with a half-made VM stay out of ours; between fork and
@@ -35,17 +35,17 @@
 
 #if defined(__x86_64__)
 
-#define SLOT_SIZE   0x10000
-#define PML4        0x1000
-#define PDPT        0x2000
-#define PD          0x3000
-#define CODE        0x8000
-#define TSS_ADDR    0xfffbd000UL /* three pages below 4 GiB that no slot uses */
-#define MAX_CPUID   256
-#define PASS_NS     (100 * CC_NSEC_PER_MSEC)
-#define STOP_USEC   200000 /* interrupts an interpreting KVM long before its loop ends */
-#define CHILD_MS    3000   /* an unkillable KVM_RUN must not hang the caller */
-#define LOOP_COUNT  1000000
+#define SLOT_SIZE  0x10000
+#define PML4       0x1000
+#define PDPT       0x2000
+#define PD         0x3000
+#define CODE       0x8000
+#define TSS_ADDR   0xfffbd000UL /* three pages below 4 GiB that no slot uses */
+#define MAX_CPUID  256
+#define PASS_NS    (100 * CC_NSEC_PER_MSEC)
+#define STOP_USEC  200000 /* interrupts an interpreting KVM long before its loop ends */
+#define CHILD_MS   3000   /* an unkillable KVM_RUN must not hang the caller */
+#define LOOP_COUNT 1000000
 
 enum step {
         STEP_OPEN,
@@ -77,9 +77,9 @@ static const char *const step_text[] = {
 };
 
 struct report {
-        int step;    /* STEP_DONE, or the step that failed */
-        int sys;     /* its errno; for STEP_EXIT the exit reason */
-        int64_t ns;  /* duration of KVM_RUN */
+        int step;   /* STEP_DONE, or the step that failed */
+        int sys;    /* its errno; for STEP_EXIT the exit reason */
+        int64_t ns; /* duration of KVM_RUN */
 };
 
 static volatile sig_atomic_t timer_fired;
@@ -151,9 +151,9 @@ static int set_sregs(int vcpu)
         s.cs = code;
         s.ds = s.es = s.fs = s.gs = s.ss = data;
         s.cr3 = PML4;
-        s.cr4 = 0x20;        /* PAE */
-        s.cr0 = 0x80000011;  /* PG, ET, PE */
-        s.efer = 0x500;      /* LMA, LME */
+        s.cr4 = 0x20;       /* PAE */
+        s.cr0 = 0x80000011; /* PG, ET, PE */
+        s.efer = 0x500;     /* LMA, LME */
         return ioctl(vcpu, KVM_SET_SREGS, &s);
 }
 

@@ -79,11 +79,19 @@ int hv_guest_memory(int64_t size, bool huge, int *ret, struct cc_err *err)
         return 0;
 }
 
+int hv_write_file(const char *dir, const char *name, const char *text, struct cc_err *err)
+{
+        CC_FREE char *path = cc_path_join(dir, name);
+        CC_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+        if (fd < 0)
+                return cc_fail_errno(err, errno, "create %s", path);
+        return cc_write_all(fd, text, strlen(text), err);
+}
+
 static int write_cmdline(const struct hv_launch *l, struct cc_err *err)
 {
-        CC_FREE char *path = cc_path_join(l->run_dir, "cmdline");
         CC_BUF struct cc_buf text = { 0 };
-        CC_CLOSE int fd = -1;
 
         for (size_t i = 0; l->argv[i]; i++) {
                 if (i)
@@ -91,10 +99,7 @@ static int write_cmdline(const struct hv_launch *l, struct cc_err *err)
                 cc_buf_str(&text, l->argv[i]);
         }
         cc_buf_char(&text, '\n');
-        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return cc_fail_errno(err, errno, "create %s", path);
-        return cc_write_all(fd, text.data, text.len, err);
+        return hv_write_file(l->run_dir, "cmdline", text.data, err);
 }
 
 int hv_launch(const struct hv_launch *l, struct vm_proc *ret, struct cc_err *err)
@@ -107,8 +112,8 @@ int hv_launch(const struct hv_launch *l, struct vm_proc *ret, struct cc_err *err
         int r;
 
         /* O_APPEND, so that rotation by truncation keeps working under the running VMM. */
-        log_fd = open(log_path,
-                      O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+        log_fd = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+                      0640);
         if (log_fd < 0)
                 return cc_fail_errno(err, errno, "open log %s", log_path);
         r = write_cmdline(l, err);

@@ -50,6 +50,10 @@ int hv_launch_died(const struct hv_launch *l, struct cc_err *err);
  * cancelable. */
 void hv_abort(struct vm_proc *proc);
 
+/* Write a small file that the next launch rewrites anyway: 0600, not synced (a boot does not wait
+ * for the disk). */
+int hv_write_file(const char *dir, const char *name, const char *text, struct cc_err *err);
+
 /* Remove `names` (NULL-terminated) below dir; absent is fine. The first failure is reported after
  * all were tried. */
 int hv_remove_files(const char *dir, const char *const *names, struct cc_err *err);

@@ -95,6 +95,26 @@ static int ask(const char *binary, const char *option, const char *value, char *
         return cc_run_ok(argv, ASK_MS, ret, err);
 }
 
+/* Only an attempt tells: a build without io_uring refuses the option, and so does a kernel that
+ * forbids it. The binary itself serves as the disk. */
+static bool ask_io_uring(const char *binary)
+{
+        CC_CLEANUP(cc_run_result_free) struct cc_run_result result = { 0 };
+        CC_FREE char *text = NULL;
+        json_t *node = json_pack("{s:s, s:s, s:b, s:s, s:s}", "driver", "file", "node-name", "n0",
+                                 "read-only", 1, "filename", binary, "aio", "io_uring");
+        const char *argv[] = { binary,     "-M",   "none",     "-nodefaults", "-no-user-config",
+                               "-display", "none", "-monitor", "stdio",       "-blockdev",
+                               NULL,       NULL };
+
+        if (!node)
+                return false;
+        text = cc_json_compact(node);
+        json_decref(node);
+        argv[CC_ARRAY_LEN(argv) - 2] = text;
+        return cc_run(argv, "quit\n", 5, 65536, ASK_MS, &result, NULL) == 0 && result.status == 0;
+}
+
 static int ask_all(struct qemu_install *i, struct cc_err *err)
 {
         CC_FREE char *version = NULL;
@@ -119,6 +139,7 @@ static int ask_all(struct qemu_install *i, struct cc_err *err)
         i->machine = qemu_machine_parse(machines);
         if (!i->machine)
                 return cc_fail(err, CC_UNAVAILABLE, "qemu: %s has no machine q35", i->binary);
+        i->io_uring = ask_io_uring(i->binary);
         cc_split(dirs, "\n", &i->data_dirs);
         return 0;
 }
@@ -137,6 +158,7 @@ static bool cache_read(const char *path, const struct stat *st, struct qemu_inst
         const char *version = NULL;
         const char *machine = NULL;
         const json_t *dirs;
+        bool io_uring = false;
         int64_t mtime = 0;
         int64_t size = 0;
         size_t k;
@@ -149,22 +171,23 @@ static bool cache_read(const char *path, const struct stat *st, struct qemu_inst
         if (cc_json_str(j, "binary", &binary, NULL) < 0 ||
             cc_json_str(j, "version", &version, NULL) < 0 ||
             cc_json_str(j, "machine", &machine, NULL) < 0 ||
-            cc_json_int(j, "mtime_ns", &mtime, NULL) < 0 ||
-            cc_json_int(j, "size", &size, NULL) < 0)
+            cc_json_bool(j, "io_uring", &io_uring, NULL) < 0 ||
+            cc_json_int(j, "mtime_ns", &mtime, NULL) < 0 || cc_json_int(j, "size", &size, NULL) < 0)
                 return false;
         dirs = json_object_get(j, "data_dirs");
         if (!cc_streq(binary, i->binary) || mtime != mtime_ns(st) || size != st->st_size ||
             !version || !machine || !machine_name_valid(machine, strlen(machine)) ||
             !json_is_array(dirs) || json_array_size(dirs) > MAX_DATADIRS)
                 return false;
-        json_array_foreach(dirs, k, dir) {
+        json_array_foreach (dirs, k, dir) {
                 if (!json_is_string(dir))
                         return false;
         }
-        json_array_foreach(dirs, k, dir)
+        json_array_foreach (dirs, k, dir)
                 cc_strv_add(&i->data_dirs, json_string_value(dir));
         i->version = xstrdup(version);
         i->machine = xstrdup(machine);
+        i->io_uring = io_uring;
         return true;
 }
 
@@ -176,9 +199,10 @@ static void cache_write(const char *path, const struct stat *st, const struct qe
 
         for (size_t k = 0; k < i->data_dirs.len && k < MAX_DATADIRS; k++)
                 json_array_append_new(dirs, json_string(i->data_dirs.v[k]));
-        j = json_pack("{s:s, s:I, s:I, s:s, s:s, s:O}", "binary", i->binary, "mtime_ns",
+        j = json_pack("{s:s, s:I, s:I, s:s, s:s, s:b, s:O}", "binary", i->binary, "mtime_ns",
                       (json_int_t)mtime_ns(st), "size", (json_int_t)st->st_size, "version",
-                      i->version, "machine", i->machine, "data_dirs", dirs);
+                      i->version, "machine", i->machine, "io_uring", i->io_uring, "data_dirs",
+                      dirs);
         if (!j)
                 return; /* a path that is not UTF-8: simply not cached */
         text = cc_json_pretty(j);
