@@ -13,8 +13,10 @@ void cc_buf_reserve(struct cc_buf *b, size_t more)
         size_t need = b->len + more + 1;
         size_t cap = b->cap ? b->cap : 64;
 
-        if (need <= b->cap)
+        if (need <= b->cap && need > more)
                 return;
+        if (need <= more || need > SIZE_MAX / 2)
+                abort(); /* nothing bounded gets here */
         while (cap < need)
                 cap *= 2;
         b->data = xreallocarray(b->data, cap, 1);
