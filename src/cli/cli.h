@@ -34,8 +34,8 @@ struct cli {
 void cli_clear(struct cli *cli);
 
 /*
- * Walk the command line: finds the command, parses all flags, counts arguments. USAGE with the texts
- * of cli.md §1. With `want_help` set nothing else has been checked.
+ * Walk the command line: finds the command, parses all flags, counts arguments. USAGE with the
+ * texts of cli.md §1. With `want_help` set nothing else has been checked.
  */
 int cli_parse(struct cli *cli, size_t argc, char *const *argv, struct cc_err *err);
 

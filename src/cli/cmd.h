@@ -18,13 +18,14 @@ enum {
 };
 
 struct cmd {
-        const char *path;      /* "vm pause"; a one-word path is a command of the root */
-        const char *alias;     /* other last word, or NULL */
-        const char *args;      /* "VM [VM...]", or "" */
-        int min, max;          /* number of arguments; max may be CMD_ANY */
-        const char *help;      /* one line */
-        const char *long_help; /* paragraphs separated by blank lines, wrapped when shown; or NULL */
-        const char *examples;  /* one command a line, "# " for remarks; or NULL */
+        const char *path;  /* "vm pause"; a one-word path is a command of the root */
+        const char *alias; /* other last word, or NULL */
+        const char *args;  /* "VM [VM...]", or "" */
+        int min, max;      /* number of arguments; max may be CMD_ANY */
+        const char *help;  /* one line */
+        const char
+                *long_help;   /* paragraphs separated by blank lines, wrapped when shown; or NULL */
+        const char *examples; /* one command a line, "# " for remarks; or NULL */
         const struct opt_group *opts;         /* or NULL */
         const struct opt_exclusive *excludes; /* or NULL */
         size_t size;                          /* of the option struct */

@@ -19,9 +19,9 @@ enum { BITS_NO_FILES = 4, BITS_DIRS = 16 };
 #define BUSY_MS        100 /* a busy store means no candidates, not a hanging shell */
 
 struct completion {
-        struct cli cli;      /* as far as the words before could be understood */
-        const char *word;    /* being typed */
-        const char *prefix;  /* printed in front of each candidate: "--pull=" */
+        struct cli cli;     /* as far as the words before could be understood */
+        const char *word;   /* being typed */
+        const char *prefix; /* printed in front of each candidate: "--pull=" */
         enum opt_complete kind;
         size_t shown;
         int bits;

@@ -5,8 +5,8 @@
 #include "base/str.h"
 
 /*
- * The words behind "cocoon", of which the last is being typed (it may be ""). Writes one candidate a
- * line, with TAB and a description where there is one, then ":<bits>": 4 no
- * file names, 16 directories only.
+ * The words behind "cocoon", of which the last is being typed (it may be ""). Writes one candidate
+ * a line, with TAB and a description where there is one, then ":<bits>": 4 no file names, 16
+ * directories only.
  */
 void complete_words(char *const *words, size_t n, struct cc_buf *ret);

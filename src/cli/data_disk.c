@@ -8,7 +8,9 @@
 #include "base/size.h"
 
 #define DATA_DISK_MIN (INT64_C(16) << 20)
-#define DATA_DISK_MAX 64 /* more than any driver takes; bounds what one command line makes us do */
+#define DATA_DISK_MAX                                                                              \
+        64 /* more than any driver takes; bounds what one command line makes us do                 \
+            */
 
 void data_disks_clear(struct data_disks *d)
 {

@@ -167,9 +167,9 @@ int follow_file(const char *path, int64_t tail, bool follow, struct cc_err *err)
         if (follow) {
                 watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
                 /* Watched before the first read, so that nothing falls in between. */
-                if (watch < 0 || (inotify_add_watch(watch, dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) <
-                                          0 &&
-                                  errno != ENOENT))
+                if (watch < 0 ||
+                    (inotify_add_watch(watch, dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0 &&
+                     errno != ENOENT))
                         return cc_fail_errno(err, errno, "watch %s", dir);
         }
         fd = open(path, O_RDONLY | O_CLOEXEC);

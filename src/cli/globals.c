@@ -68,8 +68,8 @@ const struct opt_group *globals_opts(void)
                 rows[n] = (struct opt){
                         .name = key->flag,
                         .type = OPT_STRING,
-                        .offset = offsetof(struct globals, config_values) +
-                                  n * sizeof(const char *),
+                        .offset =
+                                offsetof(struct globals, config_values) + n * sizeof(const char *),
                         .fallback = key->fallback,
                         .metavar = metavar_of(key->flag),
                         .help = key->help,

@@ -67,8 +67,8 @@ void help_flag(const struct opt *o, bool align, struct cc_buf *ret)
 
 void help_flag_text(const struct opt *o, struct cc_buf *ret)
 {
-        bool shown = o->fallback && *o->fallback && !cc_streq(o->fallback, "0") &&
-                     o->type != OPT_BOOL;
+        bool shown =
+                o->fallback && *o->fallback && !cc_streq(o->fallback, "0") && o->type != OPT_BOOL;
 
         cc_buf_str(ret, o->help);
         if (shown)
@@ -78,8 +78,8 @@ void help_flag_text(const struct opt *o, struct cc_buf *ret)
         if (o->flags & OPT_REQUIRED)
                 cc_buf_str(ret, " (required)");
         if (o->refuse)
-                cc_buf_printf(ret, " (%s)", cc_streq(o->refuse, OPT_LATER) ? "not supported yet"
-                                                                            : o->refuse);
+                cc_buf_printf(ret, " (%s)",
+                              cc_streq(o->refuse, OPT_LATER) ? "not supported yet" : o->refuse);
 }
 
 #define FLAG_COLUMN 28 /* where the sentence starts; longer flags put it on the next line */

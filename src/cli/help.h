@@ -17,6 +17,6 @@ void help_flag(const struct opt *o, bool align, struct cc_buf *ret);
 /* The sentence about a flag: help, words, default, repeatable, refused. */
 void help_flag_text(const struct opt *o, struct cc_buf *ret);
 
-/* Append text wrapped at HELP_WIDTH: the cursor stands at `column`, further lines start at `indent`.
- * Newlines in the text are kept. Ends without newline. */
+/* Append text wrapped at HELP_WIDTH: the cursor stands at `column`, further lines start at
+ * `indent`. Newlines in the text are kept. Ends without newline. */
 void help_wrap(const char *text, size_t column, size_t indent, struct cc_buf *ret);

@@ -82,8 +82,7 @@ static int check_format(const struct list_type *type, const char *format, struct
                 cc_hint(err, "jsonl and lists of fields such as id,name are also possible");
                 return r;
         }
-        cc_strv_foreach(&names, i, name)
-        {
+        cc_strv_foreach (&names, i, name) {
                 if (!find_field(type, name))
                         return unknown_field(type, "format", name, err);
         }
@@ -132,8 +131,7 @@ int list_check(const struct list_type *type, const struct list_flags *flags, str
                 return r;
         if (*flags->sort && !find_field(type, sort))
                 return unknown_field(type, "sort", sort, err);
-        cc_strv_foreach(&flags->filter, i, filter)
-        {
+        cc_strv_foreach (&flags->filter, i, filter) {
                 r = check_filter(type, filter, err);
                 if (r < 0)
                         return r;

@@ -14,6 +14,7 @@
 #include "cli/help.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "console/console.h"
 
 /* A parse error may come before the flag was read, so this looks for itself: flag, then
  * environment. */
@@ -103,6 +104,8 @@ int main(int argc, char **argv)
         int code;
         int r;
 
+        if (argc > 1 && cc_streq(argv[1], CONSOLE_RELAY_VERB))
+                return console_relay_main(argc, argv);
         cc_interrupt_setup();
         /* A closed pipe is an error of the write that met it; children get the default back. */
         (void)signal(SIGPIPE, SIG_IGN);

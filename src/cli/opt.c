@@ -303,7 +303,10 @@ char *opt_values_text(const char *const *values)
         struct cc_buf b = { 0 };
 
         for (size_t i = 0; values[i]; i++)
-                cc_buf_printf(&b, "%s\"%s\"", i == 0 ? "" : values[i + 1] ? ", " : " or ",
+                cc_buf_printf(&b, "%s\"%s\"",
+                              i == 0          ? ""
+                              : values[i + 1] ? ", "
+                                              : " or ",
                               values[i]);
         return cc_buf_take(&b);
 }

@@ -33,7 +33,7 @@ enum opt_complete {
         COMPLETE_IMAGE,
         COMPLETE_NETWORK, /* conflists and the provider words */
         COMPLETE_BRIDGE,
-        COMPLETE_FORMAT,  /* list formats */
+        COMPLETE_FORMAT, /* list formats */
 };
 
 enum {
@@ -76,7 +76,7 @@ struct opt_exclusive {
 struct opt_set {
         const struct opt_group *groups;
         void *target;
-        bool *given; /* one per row, in order over all groups */
+        bool *given;       /* one per row, in order over all groups */
         const char **late; /* text of values that are checked after the command line as a whole */
 };
 

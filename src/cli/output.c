@@ -10,13 +10,11 @@
 static const char *const outputs[] = { "json", NULL };
 
 #define OUTPUT_ROW                                                                                 \
-        { .name = "output",                                                                        \
-          .letter = 'o',                                                                           \
-          .type = OPT_ENUM,                                                                        \
-          .offset = offsetof(struct output_flags, output),                                         \
-          .metavar = "FORMAT",                                                                     \
-          .help = "json: print the result as JSON",                                                \
-          .values = outputs }
+        {                                                                                          \
+                .name = "output", .letter = 'o', .type = OPT_ENUM,                                 \
+                .offset = offsetof(struct output_flags, output), .metavar = "FORMAT",              \
+                .help = "json: print the result as JSON", .values = outputs                        \
+        }
 
 const struct opt output_json_opts[] = { OUTPUT_ROW, { 0 } };
 

@@ -15,8 +15,8 @@ struct output_flags {
         const char *output; /* "" human, or "json" */
         bool quiet;
 };
-extern const struct opt output_opts[];       /* -o and -q */
-extern const struct opt output_json_opts[];  /* -o alone */
+extern const struct opt output_opts[];      /* -o and -q */
+extern const struct opt output_json_opts[]; /* -o alone */
 
 static inline bool output_is_json(const struct output_flags *flags)
 {

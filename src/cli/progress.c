@@ -13,7 +13,7 @@
 #include "base/timeutil.h"
 #include "cli/table.h"
 
-#define REDRAW_NS (CC_NSEC_PER_SEC / 10)
+#define REDRAW_NS        (CC_NSEC_PER_SEC / 10)
 #define LINE_MAX_COLUMNS 200
 
 enum mode { MODE_OFF, MODE_LINE, MODE_PLAIN };

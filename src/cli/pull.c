@@ -54,7 +54,7 @@ static void layer_progress(struct pull_progress *p, const struct image_progress 
 static void on_progress(void *ctx, const struct image_progress *now)
 {
         static const char *const steps[] = {
-                [IMAGE_RESOLVE] = "resolving", [IMAGE_LAYER] = "",      [IMAGE_CONVERT] = "converted",
+                [IMAGE_RESOLVE] = "resolving", [IMAGE_LAYER] = "",    [IMAGE_CONVERT] = "converted",
                 [IMAGE_COMMIT] = "committing", [IMAGE_DONE] = "done",
         };
         struct pull_progress *p = ctx;

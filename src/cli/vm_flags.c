@@ -6,10 +6,7 @@
 #define AT(member) .offset = offsetof(struct vm_flags, member)
 
 const struct opt vm_machine_opts[] = {
-        { .name = "fc",
-          .type = OPT_BOOL,
-          AT(fc),
-          .help = "use Firecracker; OCI images only" },
+        { .name = "fc", .type = OPT_BOOL, AT(fc), .help = "use Firecracker; OCI images only" },
         { .name = "qemu",
           .type = OPT_BOOL,
           AT(qemu),
@@ -81,8 +78,8 @@ const struct opt vm_disk_opts[] = {
           .type = OPT_STRINGS,
           AT(data_disk),
           .metavar = "SPEC",
-          .help = "extra disk: size=SIZE[,name=NAME][,fstype=ext4|none][,mount=DIR]"
-                  "[,directio=on|off|auto]" },
+          .help = "extra disk as KEY=VALUE,...: size (required), name, fstype (ext4 or none), "
+                  "mount, directio (on, off or auto)" },
         { .name = "disk-queue-size",
           .type = OPT_INT,
           AT(disk_queue_size),
@@ -189,7 +186,9 @@ int vm_flags_request(const struct vm_flags *f, const char *image, struct data_di
                 return r;
         *ret = (struct vm_request){
                 .image = image,
-                .driver = f->fc ? "firecracker" : f->qemu ? "qemu" : "",
+                .driver = f->fc     ? "firecracker"
+                          : f->qemu ? "qemu"
+                                    : "",
                 .name = f->name,
                 .cpu = f->cpu,
                 .memory = f->memory,

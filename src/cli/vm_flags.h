@@ -25,7 +25,9 @@ extern const struct opt_exclusive vm_excludes[];
         { vm_machine_opts, offsetof(type, member), "Machine" },                                    \
                 { vm_disk_opts, offsetof(type, member), "Disks" },                                 \
                 { vm_net_opts, offsetof(type, member), "Network" },                                \
-                { vm_cgroup_opts, offsetof(type, member), "Limits" }
+        {                                                                                          \
+                vm_cgroup_opts, offsetof(type, member), "Limits"                                   \
+        }
 
 /* Turn flags into a request; strings are borrowed from the flags and from `disks`. */
 int vm_flags_request(const struct vm_flags *f, const char *image, struct data_disks *disks,

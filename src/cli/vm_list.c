@@ -181,7 +181,7 @@ static json_t *to_json(const void *item)
 
 static const char *const filter_keys[] = { "state",   "name",  "image", "hypervisor",
                                            "network", "label", NULL };
-static const char *const states[] = { "creating", "created", "running",       "stopped",
+static const char *const states[] = { "creating", "created", "running",      "stopped",
                                       "error",    "stale",   VM_STATE_STALE, NULL };
 
 const struct list_type vm_list_type = {
@@ -225,7 +225,8 @@ static int collect(void *ctx, struct vm_record *vm, struct cc_err *err)
                 c->cap = c->cap ? c->cap * 2 : 64;
                 c->v = xreallocarray(c->v, c->cap, sizeof(*c->v));
         }
-        /* The record moves: what the store gave us is zeroed, so clearing it there frees nothing. */
+        /* The record moves: what the store gave us is zeroed, so clearing it there frees nothing.
+         */
         c->v[c->n++] = *vm;
         memset(vm, 0, sizeof(*vm));
         return 0;

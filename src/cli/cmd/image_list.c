@@ -54,12 +54,9 @@ static void created_text(const void *p, bool raw, struct cc_buf *out)
 }
 
 static const struct list_field fields[] = {
-        { "type", "TYPE", false, type_text },
-        { "name", "NAME", false, name_text },
-        { "digest", "DIGEST", false, digest_text },
-        { "size", "SIZE", true, size_text },
-        { "created", "CREATED", false, created_text },
-        { "id", NULL, false, digest_text },
+        { "type", "TYPE", false, type_text },          { "name", "NAME", false, name_text },
+        { "digest", "DIGEST", false, digest_text },    { "size", "SIZE", true, size_text },
+        { "created", "CREATED", false, created_text }, { "id", NULL, false, digest_text },
 };
 
 static const char *const filter_keys[] = { "name", "type", "digest", NULL };

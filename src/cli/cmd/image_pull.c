@@ -27,9 +27,8 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
                         out_line(image.ref);
                 if (r == 0)
                         json_array_append_new(
-                                array,
-                                pull_view(image.manifest_digest ? IMAGE_OCI : IMAGE_CLOUDIMG,
-                                          &image));
+                                array, pull_view(image.manifest_digest ? IMAGE_OCI : IMAGE_CLOUDIMG,
+                                                 &image));
         }
         /* What was pulled before a failure is reported too: it is there. */
         if (output_is_json(&o->out))

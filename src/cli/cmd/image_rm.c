@@ -19,8 +19,7 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         if (r < 0)
                 return r;
         succeeded = json_array();
-        cc_strv_foreach(&removed, i, ref)
-        {
+        cc_strv_foreach (&removed, i, ref) {
                 cli_success(cli, "image.rm", "deleted: %s", ref);
                 if (o->quiet)
                         out_line(ref);

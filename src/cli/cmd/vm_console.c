@@ -32,7 +32,10 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         r = console_escape_parse(o->escape, &escape, err);
         if (r < 0)
                 return r;
-        socket = cc_path_join(vm.run_dir, "console.sock");
+        r = vm_relay_ensure(&cli->config, &vm, err);
+        if (r < 0)
+                return cc_wrap(err, "console");
+        socket = cc_path_join(vm.run_dir, VM_CONSOLE_SOCKET);
         engine_close(&e); /* a session may last for days */
         return console_attach(socket, escape, o->read_only, cli->args[0], err);
 }

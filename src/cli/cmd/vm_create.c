@@ -26,8 +26,8 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
                 r = vm_create(&e, &request, false, &vm, err);
         if (r < 0)
                 return r;
-        cli_success(cli, "vm.create", "VM created: %s (name: %s, state: %s)", vm.id,
-                    vm.config.name, vm.state);
+        cli_success(cli, "vm.create", "VM created: %s (name: %s, state: %s)", vm.id, vm.config.name,
+                    vm.state);
         cli_success(cli, "vm.create", "start with: cocoon vm start %s", vm.id);
         if (output_is_json(&o->out))
                 out_record(&vm_record_type, &vm);

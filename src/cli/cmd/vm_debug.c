@@ -64,7 +64,8 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         if (r < 0)
                 return r;
         if (disks.n)
-                cc_warn("vm.debug", "data disks are not created by debug; their files do not exist");
+                cc_warn("vm.debug",
+                        "data disks are not created by debug; their files do not exist");
         if (output_is_json(&o->out)) {
                 json_t *array = json_array();
 

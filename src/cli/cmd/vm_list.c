@@ -14,7 +14,8 @@ const struct cmd cmd_vm_list = {
         .args = "",
         .help = "List virtual machines",
         .long_help =
-                "Sorted by creation time unless --sort says otherwise. Filter keys: state, name and "
+                "Sorted by creation time unless --sort says otherwise. Filter keys: state, name "
+                "and "
                 "image (with wildcards), hypervisor, network, label. A VM whose process is gone "
                 "while its record says running shows as \"stopped (stale)\"; the filter word for "
                 "that is stale.\n\n"

@@ -54,7 +54,7 @@ static int dry_run(struct engine *e, const struct vm_request *request, struct cc
 static int attach(struct cli *cli, const struct options *o, const struct vm_record *vm,
                   struct cc_err *err)
 {
-        CC_FREE char *socket = cc_path_join(vm->run_dir, "console.sock");
+        CC_FREE char *socket = cc_path_join(vm->run_dir, VM_CONSOLE_SOCKET);
         ENGINE struct engine e = { 0 };
         struct cc_err later = CC_ERR_INIT;
         unsigned char escape;

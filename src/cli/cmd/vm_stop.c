@@ -58,8 +58,9 @@ const struct cmd cmd_vm_stop = {
         .min = 1,
         .max = CMD_ANY,
         .help = "Stop virtual machines",
-        .long_help = "The guest is asked to shut down and ended when it does not in time. A VM that "
-                     "is already stopped counts as success.",
+        .long_help =
+                "The guest is asked to shut down and ended when it does not in time. A VM that "
+                "is already stopped counts as success.",
         .examples = "cocoon vm stop web-1\ncocoon vm stop --timeout 5 web-1 web-2\n",
         .opts = groups,
         .size = sizeof(struct options),
