@@ -27,6 +27,7 @@ teardown()
 	wait_console one 'cocoon-tiny ready: hostname=one disks=[0-9]+ net=10\.'
 	[ "$(cocoon vm inspect one | jq -r .state)" = running ]
 
+	# shellcheck disable=SC2016 # the guest's dollar
 	run -0 console one 'echo answer-$((40 + 2))'
 	[[ $output == *answer-42* ]]
 	wait_for 20 curl -fsS --max-time 5 "http://127.0.0.1:$port/"
