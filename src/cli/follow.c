@@ -1,0 +1,188 @@
+/*
+ * tail -f for VMM logs. An inotify watch on the directory wakes us, because the file may be
+ * truncated, replaced or removed; what is at its beginning tells whether it is still the same log.
+ */
+#include "cli/follow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/interrupt.h"
+#include "base/str.h"
+
+#define HEAD        64
+#define CHUNK       65536
+#define DEBOUNCE_MS 100
+
+struct log {
+        const char *path;
+        off_t offset;    /* printed so far */
+        char head[HEAD]; /* of what was printed */
+        size_t head_len;
+};
+
+enum { GONE = 1 }; /* stdout has no reader any more */
+
+static int put(const char *data, size_t n, struct cc_err *err)
+{
+        struct cc_err lost = CC_ERR_INIT;
+        int r = cc_write_all(STDOUT_FILENO, data, n, &lost);
+
+        if (r < 0 && lost.sys == EPIPE)
+                return GONE;
+        if (r < 0 && cc_interrupted())
+                return GONE;
+        return r < 0 ? cc_err_copy(err, &lost) : 0;
+}
+
+/* Where the last n lines start; a final newline does not start another line. */
+static int tail_offset(int fd, off_t size, int64_t n, off_t *ret, struct cc_err *err)
+{
+        CC_FREE char *chunk = xmalloc(CHUNK);
+        off_t end = size;
+        int64_t seen = 0;
+
+        while (end > 0) {
+                size_t len = end < CHUNK ? (size_t)end : CHUNK;
+                int r = cc_pread_all(fd, chunk, len, end - (off_t)len, err);
+
+                if (r < 0)
+                        return r;
+                for (size_t i = len; i-- > 0;) {
+                        off_t at = end - (off_t)len + (off_t)i;
+
+                        if (chunk[i] == '\n' && at != size - 1 && ++seen == n) {
+                                *ret = at + 1;
+                                return 0;
+                        }
+                }
+                end -= (off_t)len;
+        }
+        *ret = 0;
+        return 0;
+}
+
+/* Print from the offset to the end. */
+static int copy_rest(struct log *log, int fd, struct cc_err *err)
+{
+        CC_FREE char *chunk = xmalloc(CHUNK);
+        ssize_t n;
+
+        while ((n = pread(fd, chunk, CHUNK, log->offset)) > 0) {
+                int r = put(chunk, (size_t)n, err);
+
+                if (r)
+                        return r;
+                log->offset += n;
+                if (cc_interrupted())
+                        return GONE;
+        }
+        if (n < 0 && errno != EINTR)
+                return cc_fail_errno(err, errno, "read %s", log->path);
+        n = pread(fd, log->head, HEAD, 0);
+        log->head_len = n > 0 ? (size_t)n : 0;
+        return 0;
+}
+
+/* After a change: start over if it is another log, then print what is new. */
+static int catch_up(struct log *log, struct cc_err *err)
+{
+        CC_CLOSE int fd = open(log->path, O_RDONLY | O_CLOEXEC);
+        char head[HEAD];
+        struct stat st;
+
+        if (fd < 0)
+                return 0; /* between two starts, or the VM is gone: only a signal ends us */
+        if (fstat(fd, &st) < 0)
+                return cc_fail_errno(err, errno, "stat %s", log->path);
+        if (st.st_size < log->offset ||
+            (log->head_len && (pread(fd, head, log->head_len, 0) != (ssize_t)log->head_len ||
+                               memcmp(head, log->head, log->head_len) != 0)))
+                log->offset = 0;
+        return copy_rest(log, fd, err);
+}
+
+/* Sleep until the directory changes. Returns 0, or GONE on a signal or a closed stdout. */
+static int wait_change(int watch, int timeout_ms, struct cc_err *err)
+{
+        char events[4096] __attribute__((aligned(8)));
+        struct pollfd fds[3] = {
+                { .fd = watch, .events = POLLIN },
+                { .fd = cc_interrupt_fd(), .events = POLLIN },
+                { .fd = STDOUT_FILENO },
+        };
+
+        while (!cc_interrupted()) {
+                int n = poll(fds, CC_ARRAY_LEN(fds), timeout_ms);
+
+                if (n < 0 && errno != EINTR)
+                        return cc_fail_errno(err, errno, "wait for the log");
+                if (n == 0)
+                        return 0;
+                if (fds[1].revents || fds[2].revents & (POLLERR | POLLHUP | POLLNVAL))
+                        return GONE;
+                if (fds[0].revents & POLLIN) {
+                        while (read(watch, events, sizeof(events)) > 0)
+                                ;
+                        if (timeout_ms < 0)
+                                return 0;
+                }
+        }
+        return GONE;
+}
+
+static int follow_loop(struct log *log, int watch, struct cc_err *err)
+{
+        int r = catch_up(log, err);
+
+        while (r == 0) {
+                r = wait_change(watch, -1, err);
+                if (r == 0)
+                        r = catch_up(log, err);
+                /* A chatty guest wakes us at most ten times a second; the next round reads what
+                 * came in the pause. */
+                if (r == 0)
+                        r = wait_change(watch, DEBOUNCE_MS, err);
+                if (r == 0)
+                        r = catch_up(log, err);
+        }
+        return r;
+}
+
+int follow_file(const char *path, int64_t tail, bool follow, struct cc_err *err)
+{
+        CC_CLOSE int watch = -1;
+        CC_CLOSE int fd = -1;
+        CC_FREE char *dir = xstrndup(path, (size_t)(strrchr(path, '/') - path));
+        struct log log = { .path = path };
+        struct stat st;
+        int r = 0;
+
+        if (follow) {
+                watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+                /* Watched before the first read, so that nothing falls in between. */
+                if (watch < 0 || (inotify_add_watch(watch, dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) <
+                                          0 &&
+                                  errno != ENOENT))
+                        return cc_fail_errno(err, errno, "watch %s", dir);
+        }
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+                return cc_fail(err, CC_NOT_FOUND,
+                               "logs: no log file at %s; the VM may not have been started", path);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return cc_fail_errno(err, errno, "open %s", path);
+        if (tail > 0)
+                r = tail_offset(fd, st.st_size, tail, &log.offset, err);
+        if (r == 0)
+                r = copy_rest(&log, fd, err);
+        if (r == 0 && follow)
+                r = follow_loop(&log, watch, err);
+        return r == GONE ? 0 : r;
+}
