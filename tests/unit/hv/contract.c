@@ -363,16 +363,20 @@ static void test_refused_capability(void **state)
 
 #define CASE(fn)                                                                                   \
         {                                                                                          \
-                #fn, fn, setup, teardown, NULL                                                     \
+#fn, fn, setup, teardown, NULL                                                     \
         }
 
 int main(void)
 {
         const struct CMUnitTest cases[] = {
-                CASE(test_launch_find_stop),    CASE(test_kill_and_restart),
-                CASE(test_crash_during_launch), CASE(test_missing_disk),
-                CASE(test_callers_pipe),        CASE(test_debug_is_the_launch),
-                CASE(test_boot),                CASE(test_refused_capability),
+                CASE(test_launch_find_stop),
+                CASE(test_kill_and_restart),
+                CASE(test_crash_during_launch),
+                CASE(test_missing_disk),
+                CASE(test_callers_pipe),
+                CASE(test_debug_is_the_launch),
+                CASE(test_boot),
+                CASE(test_refused_capability),
         };
         const struct hv_driver *drv;
         int failed = 0;
@@ -384,8 +388,8 @@ int main(void)
                 memcpy(tests, cases, sizeof(cases));
                 for (size_t k = 0; k < CC_ARRAY_LEN(tests); k++)
                         tests[k].initial_state = &f;
-                failed += _cmocka_run_group_tests(drv->name, tests, CC_ARRAY_LEN(tests), NULL,
-                                                  NULL);
+                failed +=
+                        _cmocka_run_group_tests(drv->name, tests, CC_ARRAY_LEN(tests), NULL, NULL);
         }
         return failed;
 }
