@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "base/alloc.h"
+#include "base/failpoint.h"
 #include "base/fs.h"
 #include "base/interrupt.h"
 
@@ -138,6 +139,11 @@ int hv_launch(const struct hv_launch *l, struct vm_proc *ret, struct cc_err *err
         }
         /* A process that is a zombie already keeps 0; the driver's first step notices its death. */
         (void)cc_proc_starttime(proc.pid, &proc.starttime);
+        r = cc_failpoint("start.T3", err);
+        if (r < 0) {
+                hv_abort(&proc);
+                return r;
+        }
         *ret = proc;
         proc = (struct vm_proc)VM_PROC_INIT;
         return 0;

@@ -1,5 +1,6 @@
 /* `vm debug`: everything create would check, and the argv of the launcher's own builder. Reserves
  * and creates nothing. */
+#include "base/alloc.h"
 #include "base/id.h"
 #include "vm/internal.h"
 

@@ -106,6 +106,12 @@ int vm_make_disks(const struct vm_plan *plan, struct cc_err *err);
 int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
                     struct cc_err *err);
 
+/* ---- stop.c ---- */
+
+/* P1-P4; grace_ms 0: no graceful window. */
+int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                   int grace_ms, struct cc_err *err);
+
 /* ---- rm.c ---- */
 
 /* D2-D5 for a VM without a live VMM. */

@@ -78,8 +78,10 @@ int vm_spec_build(const struct vm_record *vm, struct vm_spec_buf *ret, struct cc
         const struct vm_config *c = &vm->config;
         const struct boot_config *boot = &vm->boot_config;
         size_t n = 0;
-        int r;
+        int r = vm_nics_check(vm, err);
 
+        if (r < 0)
+                return r;
         b.spec = (struct vm_spec){
                 .id = vm->id,
                 .name = c->name,
@@ -115,9 +117,6 @@ int vm_spec_build(const struct vm_record *vm, struct vm_spec_buf *ret, struct cc
         for (size_t i = 0; i < vm->network_configs.len; i++) {
                 const struct nic *nic = vm_nic(vm, i);
 
-                if (cc_isempty(nic->mac))
-                        return cc_fail(err, CC_CORRUPT, "vm %s: NIC %zu has no MAC address", vm->id,
-                                       i);
                 b.nics[i] = (struct hv_nic){
                         .tap = cc_isempty(nic->tap) ? NULL : nic->tap,
                         .mac = nic->mac,

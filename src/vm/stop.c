@@ -63,16 +63,40 @@ static int commit_stopped(struct engine *e, struct vm_record *vm, bool by_user, 
         return vm_commit(e, vm, by_user ? "stop-user" : "unexpected-exit", err);
 }
 
+int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                   int grace_ms, struct cc_err *err)
+{
+        VM_PROC struct vm_proc proc = VM_PROC_INIT;
+        struct cc_err local = CC_ERR_INIT;
+        bool was_running = vm_in_state(vm, VM_RUNNING);
+        bool live = vm_find_live(drv, vm, &proc) == 0;
+        struct hv_env env;
+        int r = 0;
+
+        if (!err)
+                err = &local;
+        vm_hv_env(e->config, drv, &env);
+        if (live)
+                r = drv->stop(&env, vm->run_dir, &proc, grace_ms, err);
+        if (r == 0)
+                r = cc_failpoint("stop.P2", err);
+        if (r < 0)
+                return stop_failed(e, drv, vm, err);
+        quiesce(e, vm);
+        vm_remove_runtime(drv, vm, "vm.stop");
+        r = cc_failpoint("stop.P3", err);
+        if (r == 0)
+                r = commit_stopped(e, vm, live || !was_running, err);
+        if (r == 0)
+                r = cc_failpoint("stop.P4", err);
+        return r;
+}
+
 int vm_stop(struct engine *e, const char *id, bool force, int64_t timeout_s, struct cc_err *err)
 {
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
-        VM_PROC struct vm_proc proc = VM_PROC_INIT;
         const struct hv_driver *drv;
-        struct cc_err local = CC_ERR_INIT;
         CC_CLOSE int lock = -1;
-        struct hv_env env;
-        bool was_running;
-        bool live;
         int64_t grace = timeout_s > 0 ? timeout_s : e->config->stop_timeout_seconds;
         int r = vm_lock(e, id, "vm.stop", &lock, err);
 
@@ -85,27 +109,7 @@ int vm_stop(struct engine *e, const char *id, bool force, int64_t timeout_s, str
                                "vm %s is creating: its creation was interrupted; remove it with "
                                "vm rm",
                                id);
-        if (!err)
-                err = &local;
-        vm_hv_env(e->config, drv, &env);
-        was_running = vm_in_state(&vm, VM_RUNNING);
-        live = vm_find_live(drv, &vm, &proc) == 0;
-        if (live) {
-                if (grace > INT32_MAX / 1000)
-                        grace = INT32_MAX / 1000;
-                r = drv->stop(&env, vm.run_dir, &proc, force ? 0 : (int)grace * 1000, err);
-                if (r < 0)
-                        return stop_failed(e, drv, &vm, err);
-        }
-        r = cc_failpoint("stop.P2", err);
-        if (r < 0)
-                return stop_failed(e, drv, &vm, err);
-        quiesce(e, &vm);
-        vm_remove_runtime(drv, &vm, "vm.stop");
-        r = cc_failpoint("stop.P3", err);
-        if (r == 0)
-                r = commit_stopped(e, &vm, live || !was_running, err);
-        if (r == 0)
-                r = cc_failpoint("stop.P4", err);
-        return r;
+        if (grace > INT32_MAX / 1000)
+                grace = INT32_MAX / 1000;
+        return vm_stop_locked(e, drv, &vm, force ? 0 : (int)grace * 1000, err);
 }

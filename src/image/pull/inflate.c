@@ -2,6 +2,7 @@
 #include "image/pull/inflate.h"
 
 #include <archive.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -28,7 +29,7 @@ static la_ssize_t on_read(struct archive *a, void *ctx, const void **ret)
 
         if (s->source(s->ctx, s->buf, sizeof(s->buf), &n, &s->source_err) < 0) {
                 s->source_failed = true;
-                archive_set_error(a, ARCHIVE_ERRNO_MISC, "source failed");
+                archive_set_error(a, EIO, "source failed");
                 return ARCHIVE_FATAL;
         }
         s->consumed += (int64_t)n;

@@ -14,6 +14,8 @@
 #include "base/str.h"
 #include "config/layout.h"
 
+enum { MAX_TRIES = 10 };
+
 /* 1: locked and still that directory; 0: someone else's, or gone. */
 static int try_own(const char *dir, int *ret)
 {
@@ -58,7 +60,7 @@ int scratch_create(const struct config *config, const char *verb, struct scratch
         if (r < 0)
                 return r;
         sweep(temp);
-        for (;;) {
+        for (int i = 0; i < MAX_TRIES; i++) {
                 CC_FREE char *dir = NULL;
                 CC_CLOSE int fd = -1;
                 char id[CC_ID_LEN + 1];
@@ -73,11 +75,9 @@ int scratch_create(const struct config *config, const char *verb, struct scratch
                         *ret = (struct scratch){ .dir = TAKE_PTR(dir), .fd = TAKE_FD(fd) };
                         return 0;
                 }
-                if (cc_exists(dir)) {
-                        (void)cc_rm_rf(dir, NULL);
-                        return cc_fail(err, CC_IO, "lock %s", dir);
-                }
+                (void)cc_rm_rf(dir, NULL);
         }
+        return cc_fail(err, CC_IO, "cannot lock a directory in %s", temp);
 }
 
 void scratch_remove(struct scratch *s)
