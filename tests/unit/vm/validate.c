@@ -101,20 +101,20 @@ static void the_password_is_never_shown(void **state)
 
 static void exclusions(void **state)
 {
-        struct vm_request req = good();
+        struct vm_request fc = good();
 
         REFUSES((req.bridge = "br0", req.network = "n"),
                 "--bridge and --network are mutually exclusive");
-        req.windows = true;
-        expect(&req, &bare, "--windows: backend firecracker does not support --windows");
-        req.driver = "firecracker";
-        expect(&req, &bare, "--fc and --windows are mutually exclusive: ");
-        req.windows = false;
-        req.shared_memory = true;
-        expect(&req, &bare, "--fc and --shared-memory are mutually exclusive: ");
-        req.shared_memory = false;
-        req.hugepages = true;
-        expect(&req, &bare, "--fc and --hugepages are mutually exclusive: ");
+        fc.windows = true;
+        expect(&fc, &bare, "--windows: backend firecracker does not support --windows");
+        fc.driver = "firecracker";
+        expect(&fc, &bare, "--fc and --windows are mutually exclusive: ");
+        fc.windows = false;
+        fc.shared_memory = true;
+        expect(&fc, &bare, "--fc and --shared-memory are mutually exclusive: ");
+        fc.shared_memory = false;
+        fc.hugepages = true;
+        expect(&fc, &bare, "--fc and --hugepages are mutually exclusive: ");
 }
 
 static void labels_and_ports(void **state)
