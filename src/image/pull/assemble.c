@@ -103,21 +103,20 @@ static void state_free(struct state *s)
         boot_result_clear(&s->boot);
 }
 
-/* Same key, same manifest, all files valid: then *ret is the record. */
-static int up_to_date(const struct assembly *a, struct image_record *ret, bool *ret_same,
-                      struct cc_err *err)
+int assembly_current(const struct image_env *env, const char *ref, const char *manifest_digest,
+                     struct image_record *ret, bool *ret_same, struct cc_err *err)
 {
         IMAGE_RECORD struct image_record old = IMAGE_RECORD_INIT;
         struct image_files files = { 0 };
         struct cc_err e = CC_ERR_INIT;
-        int r = meta_image_get(a->env->meta, IMAGE_OCI, a->ref, &old, &e);
+        int r = meta_image_get(env->meta, IMAGE_OCI, ref, &old, &e);
 
         *ret_same = false;
         if (r < 0)
-                return e.class == CC_NOT_FOUND || e.class == CC_OK ? 0 : cc_err_copy(err, &e);
-        if (!cc_streq(old.manifest_digest, a->manifest_digest))
+                return r == -CC_NOT_FOUND ? 0 : cc_err_copy(err, &e);
+        if (!cc_streq(old.manifest_digest, manifest_digest))
                 return 0;
-        if (image_files(a->env->config, IMAGE_OCI, &old, false, &files, NULL) < 0)
+        if (image_files(env->config, IMAGE_OCI, &old, false, &files, NULL) < 0)
                 return 0;
         image_files_clear(&files);
         *ret_same = true;
@@ -395,15 +394,16 @@ int assembly_run(const struct assembly *a, struct image_record *ret, bool *ret_u
 {
         CC_CLEANUP(state_free) struct state s;
         bool same = false;
-        int r;
+        int r = 0;
 
         state_init(&s, a);
-        r = a->force ? 0 : up_to_date(a, ret, &same, err);
+        if (!a->force)
+                r = assembly_current(a->env, a->ref, a->manifest_digest, ret, &same, err);
         if (r == 0 && !same)
                 r = lock_blobs(&s, err);
         /* While we waited for a lock, the process that held it may have made the very image. */
         if (r == 0 && !same && !a->force)
-                r = up_to_date(a, ret, &same, err);
+                r = assembly_current(a->env, a->ref, a->manifest_digest, ret, &same, err);
         if (r == 0 && !same) {
                 struct cc_err e = CC_ERR_INIT;
 

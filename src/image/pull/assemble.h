@@ -39,6 +39,10 @@ struct assembly {
 /* How many threads build layers. */
 size_t assembly_workers(const struct image_env *env, size_t n_layers);
 
+/* Does `ref` already stand for that manifest, with all files valid? Then *ret is its record. */
+int assembly_current(const struct image_env *env, const char *ref, const char *manifest_digest,
+                     struct image_record *ret, bool *ret_same, struct cc_err *err);
+
 /* *ret: the record as committed; *ret_unchanged (may be NULL): it was there already, complete. */
 int assembly_run(const struct assembly *a, struct image_record *ret, bool *ret_unchanged,
                  struct cc_err *err);
