@@ -81,14 +81,21 @@ static void remember(struct log *log, const char *data, size_t n)
         log->head_len += n;
 }
 
-/* Print from the offset to the end. */
-static int copy_rest(struct log *log, int fd, struct cc_err *err)
+/* Print up to the size seen before the identity was checked: what comes behind it may already
+ * belong to another log. */
+static int copy_until(struct log *log, int fd, off_t size, struct cc_err *err)
 {
         CC_FREE char *chunk = xmalloc(CHUNK);
-        ssize_t n;
+        ssize_t n = 0;
 
-        while ((n = pread(fd, chunk, CHUNK, log->offset)) > 0) {
-                int r = put(chunk, (size_t)n, err);
+        while (log->offset < size) {
+                off_t left = size - log->offset;
+                int r;
+
+                n = pread(fd, chunk, left < CHUNK ? (size_t)left : CHUNK, log->offset);
+                if (n <= 0)
+                        break;
+                r = put(chunk, (size_t)n, err);
 
                 if (r)
                         return r;
@@ -103,15 +110,11 @@ static int copy_rest(struct log *log, int fd, struct cc_err *err)
 }
 
 /* Skip to the last lines; the skipped beginning still identifies the log. */
-static int skip_to_tail(struct log *log, int fd, int64_t lines, struct cc_err *err)
+static int skip_to_tail(struct log *log, int fd, off_t size, int64_t lines, struct cc_err *err)
 {
-        struct stat st;
         ssize_t n;
-        int r;
+        int r = tail_offset(fd, size, lines, &log->offset, err);
 
-        if (fstat(fd, &st) < 0)
-                return cc_fail_errno(err, errno, "stat %s", log->path);
-        r = tail_offset(fd, st.st_size, lines, &log->offset, err);
         if (r < 0 || log->offset == 0)
                 return r;
         n = pread(fd, log->head, log->offset < HEAD ? (size_t)log->offset : HEAD, 0);
@@ -139,7 +142,7 @@ static int catch_up(struct log *log, struct cc_err *err)
                 log->offset = 0;
                 log->head_len = 0;
         }
-        return copy_rest(log, fd, err);
+        return copy_until(log, fd, st.st_size, err);
 }
 
 /*
@@ -201,6 +204,7 @@ int follow_file(const char *path, int64_t tail, bool follow, struct cc_err *err)
         CC_CLOSE int fd = -1;
         CC_FREE char *dir = xstrndup(path, (size_t)(strrchr(path, '/') - path));
         struct log log = { .path = path };
+        struct stat st;
         int r = 0;
 
         if (follow) {
@@ -215,12 +219,12 @@ int follow_file(const char *path, int64_t tail, bool follow, struct cc_err *err)
         if (fd < 0 && errno == ENOENT)
                 return cc_fail(err, CC_NOT_FOUND,
                                "logs: no log file at %s; the VM may not have been started", path);
-        if (fd < 0)
+        if (fd < 0 || fstat(fd, &st) < 0)
                 return cc_fail_errno(err, errno, "open %s", path);
         if (tail > 0)
-                r = skip_to_tail(&log, fd, tail, err);
+                r = skip_to_tail(&log, fd, st.st_size, tail, err);
         if (r == 0)
-                r = copy_rest(&log, fd, err);
+                r = copy_until(&log, fd, st.st_size, err);
         if (r == 0 && follow)
                 r = follow_loop(&log, watch, err);
         return r == GONE ? 0 : r;

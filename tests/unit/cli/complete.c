@@ -64,12 +64,12 @@ static void test_makes_nothing(void **state)
 
 int main(void)
 {
-        /* The host may have a store of its own. */
-        setenv("COCOON_ROOT_DIR", "/nonexistent/cocoon", 1);
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_words),
                 scratch_test(test_makes_nothing),
         };
 
+        /* The host may have a store of its own. */
+        setenv("COCOON_ROOT_DIR", "/nonexistent/cocoon", 1);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
