@@ -189,7 +189,7 @@ static void broken_files(void **state)
         refused("b.json", "{\"a\":", "read config: ");
         refused("b.yaml", "a: b: c\n", "line 1");
         refused("b.yaml", "- a\n", "keys and values are expected");
-        refused("b.yaml", "root_dir: &x /a\nrun_dir: *x\n", "root_dir: a plain value is expected");
+        refused("b.yaml", "root_dir: &x /a\nrun_dir: *x\n", "run_dir: a plain value is expected");
         refused("b.yaml", "a: 1\n---\nb: 2\n", "more than one document");
         refused("b.yaml", "root_dir: \"/a\\0b\"\n", "NUL byte");
         refused("b.yaml", "dns: [[1]]\n", "dns: a plain value is expected");
