@@ -3,7 +3,8 @@
  * find, stop, kill, a crash during launch, no leftovers, and that no descriptor of the caller lives
  * on in the VMM. The guest is COCOON_TEST_KERNEL (and COCOON_TEST_INITRD); without it the firmware
  * runs with an empty disk, which is enough for all of this. COCOON_TEST_READY names a line that the
- * guest prints when it is up: then the boot is awaited and timed.
+ * guest prints when it is up: then the boot is awaited and timed. COCOON_TEST_POWER says that the
+ * guest obeys its power button.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -345,7 +346,13 @@ static void test_boot(void **state)
         print_message("%s: launch to guest's own line %lld ms\n", f->drv->name,
                       (long long)((cc_monotonic() - start) / CC_NSEC_PER_MSEC));
         assert_true(up);
-        must(f->drv->stop(&f->env, f->run, &proc, 0, &err), &err);
+        start = cc_monotonic();
+        must(f->drv->stop(&f->env, f->run, &proc, 12000, &err), &err);
+        print_message("%s: stop %lld ms\n", f->drv->name,
+                      (long long)((cc_monotonic() - start) / CC_NSEC_PER_MSEC));
+        assert_int_equal(cc_pidfd_wait(proc.pidfd, 0), 1);
+        if (getenv("COCOON_TEST_POWER"))
+                assert_true(cc_monotonic() - start < 10 * CC_NSEC_PER_SEC);
 }
 
 static void test_refused_capability(void **state)
