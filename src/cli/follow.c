@@ -15,6 +15,7 @@
 #include "base/fs.h"
 #include "base/interrupt.h"
 #include "base/str.h"
+#include "base/timeutil.h"
 
 #define HEAD        64
 #define CHUNK       65536
@@ -23,7 +24,7 @@
 struct log {
         const char *path;
         off_t offset;    /* printed so far */
-        char head[HEAD]; /* of what was printed */
+        char head[HEAD]; /* beginning of what was printed; never read again from the file */
         size_t head_len;
 };
 
@@ -68,25 +69,59 @@ static int tail_offset(int fd, off_t size, int64_t n, off_t *ret, struct cc_err 
         return 0;
 }
 
-/* Print from the offset to the end. */
-static int copy_rest(struct log *log, int fd, struct cc_err *err)
+/* Remember the first bytes as they are printed: reading them again later would race with a
+ * truncation and take the new log for the old one. */
+static void remember(struct log *log, const char *data, size_t n)
+{
+        if (log->offset != (off_t)log->head_len || log->head_len == HEAD)
+                return;
+        if (n > HEAD - log->head_len)
+                n = HEAD - log->head_len;
+        memcpy(log->head + log->head_len, data, n);
+        log->head_len += n;
+}
+
+/* Print up to the size seen before the identity was checked: what comes behind it may already
+ * belong to another log. */
+static int copy_until(struct log *log, int fd, off_t size, struct cc_err *err)
 {
         CC_FREE char *chunk = xmalloc(CHUNK);
-        ssize_t n;
+        ssize_t n = 0;
 
-        while ((n = pread(fd, chunk, CHUNK, log->offset)) > 0) {
-                int r = put(chunk, (size_t)n, err);
+        while (log->offset < size) {
+                off_t left = size - log->offset;
+                int r;
+
+                n = pread(fd, chunk, left < CHUNK ? (size_t)left : CHUNK, log->offset);
+                if (n <= 0)
+                        break;
+                r = put(chunk, (size_t)n, err);
 
                 if (r)
                         return r;
+                remember(log, chunk, (size_t)n);
                 log->offset += n;
                 if (cc_interrupted())
                         return GONE;
         }
         if (n < 0 && errno != EINTR)
                 return cc_fail_errno(err, errno, "read %s", log->path);
-        n = pread(fd, log->head, HEAD, 0);
-        log->head_len = n > 0 ? (size_t)n : 0;
+        return 0;
+}
+
+/* Skip to the last lines; the skipped beginning still identifies the log. */
+static int skip_to_tail(struct log *log, int fd, off_t size, int64_t lines, struct cc_err *err)
+{
+        ssize_t n;
+        int r = tail_offset(fd, size, lines, &log->offset, err);
+
+        if (r < 0 || log->offset == 0)
+                return r;
+        n = pread(fd, log->head, log->offset < HEAD ? (size_t)log->offset : HEAD, 0);
+        if (n > 0)
+                log->head_len = (size_t)n;
+        else
+                log->offset = 0;
         return 0;
 }
 
@@ -103,35 +138,45 @@ static int catch_up(struct log *log, struct cc_err *err)
                 return cc_fail_errno(err, errno, "stat %s", log->path);
         if (st.st_size < log->offset ||
             (log->head_len && (pread(fd, head, log->head_len, 0) != (ssize_t)log->head_len ||
-                               memcmp(head, log->head, log->head_len) != 0)))
+                               memcmp(head, log->head, log->head_len) != 0))) {
                 log->offset = 0;
-        return copy_rest(log, fd, err);
+                log->head_len = 0;
+        }
+        return copy_until(log, fd, st.st_size, err);
 }
 
-/* Sleep until the directory changes. Returns 0, or GONE on a signal or a closed stdout. */
-static int wait_change(int watch, int timeout_ms, struct cc_err *err)
+/*
+ * Sleep until the directory changes (pause_ms < 0), or for pause_ms whatever changes. Returns 0, or
+ * GONE on a signal or a closed stdout.
+ */
+static int wait_change(int watch, int pause_ms, struct cc_err *err)
 {
         char events[4096] __attribute__((aligned(8)));
+        int64_t until = cc_monotonic() + pause_ms * CC_NSEC_PER_MSEC;
         struct pollfd fds[3] = {
-                { .fd = watch, .events = POLLIN },
+                { .fd = pause_ms < 0 ? watch : -1, .events = POLLIN },
                 { .fd = cc_interrupt_fd(), .events = POLLIN },
                 { .fd = STDOUT_FILENO },
         };
 
         while (!cc_interrupted()) {
-                int n = poll(fds, CC_ARRAY_LEN(fds), timeout_ms);
+                int64_t left = until - cc_monotonic();
+                int n;
 
+                if (pause_ms >= 0 && left <= 0)
+                        return 0;
+                n = poll(fds, CC_ARRAY_LEN(fds),
+                         pause_ms < 0 ? -1 : (int)(left / CC_NSEC_PER_MSEC) + 1);
                 if (n < 0 && errno != EINTR)
                         return cc_fail_errno(err, errno, "wait for the log");
-                if (n == 0)
-                        return 0;
+                if (n <= 0)
+                        continue;
                 if (fds[1].revents || fds[2].revents & (POLLERR | POLLHUP | POLLNVAL))
                         return GONE;
                 if (fds[0].revents & POLLIN) {
                         while (read(watch, events, sizeof(events)) > 0)
                                 ;
-                        if (timeout_ms < 0)
-                                return 0;
+                        return 0;
                 }
         }
         return GONE;
@@ -145,12 +190,10 @@ static int follow_loop(struct log *log, int watch, struct cc_err *err)
                 r = wait_change(watch, -1, err);
                 if (r == 0)
                         r = catch_up(log, err);
-                /* A chatty guest wakes us at most ten times a second; the next round reads what
-                 * came in the pause. */
+                /* A chatty VMM wakes us at most ten times a second: events of the pause stay queued
+                 * and end the next wait at once. */
                 if (r == 0)
                         r = wait_change(watch, DEBOUNCE_MS, err);
-                if (r == 0)
-                        r = catch_up(log, err);
         }
         return r;
 }
@@ -179,9 +222,9 @@ int follow_file(const char *path, int64_t tail, bool follow, struct cc_err *err)
         if (fd < 0 || fstat(fd, &st) < 0)
                 return cc_fail_errno(err, errno, "open %s", path);
         if (tail > 0)
-                r = tail_offset(fd, st.st_size, tail, &log.offset, err);
+                r = skip_to_tail(&log, fd, st.st_size, tail, err);
         if (r == 0)
-                r = copy_rest(&log, fd, err);
+                r = copy_until(&log, fd, st.st_size, err);
         if (r == 0 && follow)
                 r = follow_loop(&log, watch, err);
         return r == GONE ? 0 : r;

@@ -103,21 +103,20 @@ static void state_free(struct state *s)
         boot_result_clear(&s->boot);
 }
 
-/* Same key, same manifest, all files valid: then *ret is the record. */
-static int up_to_date(const struct assembly *a, struct image_record *ret, bool *ret_same,
-                      struct cc_err *err)
+int assembly_current(const struct image_env *env, const char *ref, const char *manifest_digest,
+                     struct image_record *ret, bool *ret_same, struct cc_err *err)
 {
         IMAGE_RECORD struct image_record old = IMAGE_RECORD_INIT;
         struct image_files files = { 0 };
         struct cc_err e = CC_ERR_INIT;
-        int r = meta_image_get(a->env->meta, IMAGE_OCI, a->ref, &old, &e);
+        int r = meta_image_get(env->meta, IMAGE_OCI, ref, &old, &e);
 
         *ret_same = false;
         if (r < 0)
-                return e.class == CC_NOT_FOUND || e.class == CC_OK ? 0 : cc_err_copy(err, &e);
-        if (!cc_streq(old.manifest_digest, a->manifest_digest))
+                return r == -CC_NOT_FOUND ? 0 : cc_err_copy(err, &e);
+        if (!cc_streq(old.manifest_digest, manifest_digest))
                 return 0;
-        if (image_files(a->env->config, IMAGE_OCI, &old, false, &files, NULL) < 0)
+        if (image_files(env->config, IMAGE_OCI, &old, false, &files, NULL) < 0)
                 return 0;
         image_files_clear(&files);
         *ret_same = true;
@@ -136,8 +135,8 @@ static int lock_blobs(struct state *s, struct cc_err *err)
                         struct blob *b = &s->blobs[i];
                         CC_FREE char *path = layout_blob_lock(s->config, b->hex);
                         bool shared = !s->a->force && cc_is_valid_file(b->path);
-                        int r = cc_lock(path, shared ? CC_LOCK_SHARED : CC_LOCK_EXCLUSIVE,
-                                        "image", 0, &b->lock, err);
+                        int r = cc_lock(path, shared ? CC_LOCK_SHARED : CC_LOCK_EXCLUSIVE, "image",
+                                        0, &b->lock, err);
 
                         if (r < 0)
                                 return r;
@@ -208,8 +207,7 @@ static int examine(struct state *s, struct cc_err *err)
                                 b->exists = false;
                         } else if (!b->known) {
                                 /* Left by an interrupted pull of ours: complete when renamed. */
-                                (void)snprintf(b->erofs_sha256, sizeof(b->erofs_sha256), "%s",
-                                               hex);
+                                (void)snprintf(b->erofs_sha256, sizeof(b->erofs_sha256), "%s", hex);
                                 if (b->layer < ids->len)
                                         (void)snprintf(b->diff_id, sizeof(b->diff_id), "%s",
                                                        ids->v[b->layer]);
@@ -260,8 +258,7 @@ static void roll_back(struct state *s)
 {
         const char *path;
 
-        cc_strv_foreach(&s->boot.made, i, path)
-        {
+        cc_strv_foreach (&s->boot.made, i, path) {
                 CC_FREE char *dir = xstrndup(path, (size_t)(cc_basename(path) - path - 1));
 
                 (void)cc_unlink(path, NULL);
@@ -283,8 +280,7 @@ static int blob_sizes(const struct state *s, int64_t *ret, struct cc_err *err)
                 if (stat(s->blobs[i].path, &st) < 0)
                         return cc_fail_errno(err, errno, "stat %s", s->blobs[i].path);
                 if (!S_ISREG(st.st_mode) || st.st_size == 0)
-                        return cc_fail(err, CC_CORRUPT, "%s is not a valid blob",
-                                       s->blobs[i].path);
+                        return cc_fail(err, CC_CORRUPT, "%s is not a valid blob", s->blobs[i].path);
                 total += st.st_size;
         }
         *ret = total;
@@ -332,7 +328,7 @@ static int commit(struct state *s, struct image_record *ret, struct cc_err *err)
         IMAGE_RECORD struct image_record record = IMAGE_RECORD_INIT;
         CC_STRV struct cc_strv pins = { 0 };
         struct meta *m = s->a->env->meta;
-        int64_t size;
+        int64_t size = 0;
         int r = blob_sizes(s, &size, err);
 
         if (r < 0)
@@ -395,15 +391,16 @@ int assembly_run(const struct assembly *a, struct image_record *ret, bool *ret_u
 {
         CC_CLEANUP(state_free) struct state s;
         bool same = false;
-        int r;
+        int r = 0;
 
         state_init(&s, a);
-        r = a->force ? 0 : up_to_date(a, ret, &same, err);
+        if (!a->force)
+                r = assembly_current(a->env, a->ref, a->manifest_digest, ret, &same, err);
         if (r == 0 && !same)
                 r = lock_blobs(&s, err);
         /* While we waited for a lock, the process that held it may have made the very image. */
         if (r == 0 && !same && !a->force)
-                r = up_to_date(a, ret, &same, err);
+                r = assembly_current(a->env, a->ref, a->manifest_digest, ret, &same, err);
         if (r == 0 && !same) {
                 struct cc_err e = CC_ERR_INIT;
 

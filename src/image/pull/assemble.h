@@ -20,8 +20,8 @@
 
 struct assembly {
         const struct image_env *env;
-        const char *ref;             /* record key, verbatim */
-        const char *manifest_digest; /* sha256:<hex> */
+        const char *ref;                 /* record key, verbatim */
+        const char *manifest_digest;     /* sha256:<hex> */
         const struct descriptor *layers; /* bottom to top; digests may repeat */
         size_t n_layers;
         const struct image_config *config;
@@ -38,6 +38,10 @@ struct assembly {
 
 /* How many threads build layers. */
 size_t assembly_workers(const struct image_env *env, size_t n_layers);
+
+/* Does `ref` already stand for that manifest, with all files valid? Then *ret is its record. */
+int assembly_current(const struct image_env *env, const char *ref, const char *manifest_digest,
+                     struct image_record *ret, bool *ret_same, struct cc_err *err);
 
 /* *ret: the record as committed; *ret_unchanged (may be NULL): it was there already, complete. */
 int assembly_run(const struct assembly *a, struct image_record *ret, bool *ret_unchanged,

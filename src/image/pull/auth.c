@@ -56,8 +56,9 @@ int challenge_parse(const char *header, struct challenge *ret, struct cc_err *er
                 return 0;
         }
         if (strncasecmp(header, "Bearer ", 7) != 0)
-                return cc_fail(err, CC_AUTH, "the registry asks for an unknown authentication "
-                                             "scheme");
+                return cc_fail(err, CC_AUTH,
+                               "the registry asks for an unknown authentication "
+                               "scheme");
         c.bearer = true;
         p = header + 7;
         while (p) {
@@ -102,11 +103,15 @@ int auth_check_realm(const struct reference *ref, const char *realm, struct cc_e
         return 0;
 }
 
-int registry_init(struct registry *g, const struct reference *ref, struct cc_err *err)
+void registry_zero(struct registry *g)
 {
         memset(g, 0, sizeof(*g));
-        g->ref = ref;
         (void)pthread_mutex_init(&g->lock, NULL);
+}
+
+int registry_init(struct registry *g, const struct reference *ref, struct cc_err *err)
+{
+        g->ref = ref;
         return credentials_find(ref->registry, ref->repository, &g->cred, err);
 }
 

@@ -20,6 +20,9 @@ struct registry {
         unsigned generation; /* counts changes of the two */
 };
 
+/* Before anything else, also before registry_free(). */
+void registry_zero(struct registry *g);
+
 /* Looks up the credentials. `ref` must outlive the registry. */
 int registry_init(struct registry *g, const struct reference *ref, struct cc_err *err);
 void registry_free(struct registry *g);

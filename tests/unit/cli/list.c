@@ -108,7 +108,7 @@ static void test_quiet_and_header(void **state)
         CC_FREE char *table = print(&bare);
 
         assert_string_equal(ids, "ID0\nID1\nID2\n");
-        assert_memory_equal(table, "ID2  db     stopped          0    20MiB   0B", 44);
+        assert_memory_equal(table, "ID2  db     stopped          0  20MiB   0B  -", 44);
 }
 
 static void test_errors(void **state)

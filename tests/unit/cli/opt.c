@@ -180,7 +180,7 @@ static void test_required(void **state)
         struct cc_err err = CC_ERR_INIT;
         struct values v = { 0 };
         struct opt_set set;
-        char *argv[] = { "--tag=x" };
+        char *argv[] = { (char *)"--tag=x" };
         size_t i = 0;
 
         opt_set_init(&set, need_groups, &v);

@@ -9,7 +9,7 @@
 
 static int parse(struct cli *cli, const char *const *words, struct cc_err *err)
 {
-        char *argv[MAX_WORDS + 1] = { "cocoon" };
+        char *argv[MAX_WORDS + 1] = { (char *)"cocoon" };
         size_t argc = 1;
 
         while (words[argc - 1]) {
