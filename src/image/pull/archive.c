@@ -121,8 +121,7 @@ enum archive_kind archive_probe_dir(const char *dir)
         CC_FREE char *index = cc_path_join(dir, "index.json");
         CC_FREE char *manifest = cc_path_join(dir, "manifest.json");
 
-        return judge(cc_is_valid_file(layout), cc_is_valid_file(index),
-                     cc_is_valid_file(manifest));
+        return judge(cc_is_valid_file(layout), cc_is_valid_file(index), cc_is_valid_file(manifest));
 }
 
 static int unpack_file(struct archive *a, const char *path, const char *to, int64_t *left,

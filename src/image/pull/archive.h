@@ -16,7 +16,8 @@ int archive_probe(const char *path, enum archive_kind *ret, struct cc_err *err);
 enum archive_kind archive_probe_dir(const char *dir);
 
 /*
- * Unpack the regular files of an image archive below `dir` (which exists). Only plain relative names
- * of up to three components are taken, everything else is skipped. At most `max` bytes in all.
+ * Unpack the regular files of an image archive below `dir` (which exists). Only plain relative
+ * names of up to three components are taken, everything else is skipped. At most `max` bytes in
+ * all.
  */
 int archive_unpack(const char *path, const char *dir, int64_t max, struct cc_err *err);

@@ -135,8 +135,8 @@ static int lock_blobs(struct state *s, struct cc_err *err)
                         struct blob *b = &s->blobs[i];
                         CC_FREE char *path = layout_blob_lock(s->config, b->hex);
                         bool shared = !s->a->force && cc_is_valid_file(b->path);
-                        int r = cc_lock(path, shared ? CC_LOCK_SHARED : CC_LOCK_EXCLUSIVE,
-                                        "image", 0, &b->lock, err);
+                        int r = cc_lock(path, shared ? CC_LOCK_SHARED : CC_LOCK_EXCLUSIVE, "image",
+                                        0, &b->lock, err);
 
                         if (r < 0)
                                 return r;
@@ -207,8 +207,7 @@ static int examine(struct state *s, struct cc_err *err)
                                 b->exists = false;
                         } else if (!b->known) {
                                 /* Left by an interrupted pull of ours: complete when renamed. */
-                                (void)snprintf(b->erofs_sha256, sizeof(b->erofs_sha256), "%s",
-                                               hex);
+                                (void)snprintf(b->erofs_sha256, sizeof(b->erofs_sha256), "%s", hex);
                                 if (b->layer < ids->len)
                                         (void)snprintf(b->diff_id, sizeof(b->diff_id), "%s",
                                                        ids->v[b->layer]);
@@ -259,8 +258,7 @@ static void roll_back(struct state *s)
 {
         const char *path;
 
-        cc_strv_foreach(&s->boot.made, i, path)
-        {
+        cc_strv_foreach (&s->boot.made, i, path) {
                 CC_FREE char *dir = xstrndup(path, (size_t)(cc_basename(path) - path - 1));
 
                 (void)cc_unlink(path, NULL);
@@ -282,8 +280,7 @@ static int blob_sizes(const struct state *s, int64_t *ret, struct cc_err *err)
                 if (stat(s->blobs[i].path, &st) < 0)
                         return cc_fail_errno(err, errno, "stat %s", s->blobs[i].path);
                 if (!S_ISREG(st.st_mode) || st.st_size == 0)
-                        return cc_fail(err, CC_CORRUPT, "%s is not a valid blob",
-                                       s->blobs[i].path);
+                        return cc_fail(err, CC_CORRUPT, "%s is not a valid blob", s->blobs[i].path);
                 total += st.st_size;
         }
         *ret = total;
@@ -331,7 +328,7 @@ static int commit(struct state *s, struct image_record *ret, struct cc_err *err)
         IMAGE_RECORD struct image_record record = IMAGE_RECORD_INIT;
         CC_STRV struct cc_strv pins = { 0 };
         struct meta *m = s->a->env->meta;
-        int64_t size;
+        int64_t size = 0;
         int r = blob_sizes(s, &size, err);
 
         if (r < 0)

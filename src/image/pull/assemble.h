@@ -20,8 +20,8 @@
 
 struct assembly {
         const struct image_env *env;
-        const char *ref;             /* record key, verbatim */
-        const char *manifest_digest; /* sha256:<hex> */
+        const char *ref;                 /* record key, verbatim */
+        const char *manifest_digest;     /* sha256:<hex> */
         const struct descriptor *layers; /* bottom to top; digests may repeat */
         size_t n_layers;
         const struct image_config *config;

@@ -56,8 +56,9 @@ int challenge_parse(const char *header, struct challenge *ret, struct cc_err *er
                 return 0;
         }
         if (strncasecmp(header, "Bearer ", 7) != 0)
-                return cc_fail(err, CC_AUTH, "the registry asks for an unknown authentication "
-                                             "scheme");
+                return cc_fail(err, CC_AUTH,
+                               "the registry asks for an unknown authentication "
+                               "scheme");
         c.bearer = true;
         p = header + 7;
         while (p) {

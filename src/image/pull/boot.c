@@ -95,8 +95,7 @@ static int collect(const struct layer_tree *tree, const char *prefix, struct cc_
 
                         if (r < 0)
                                 return r;
-                        cc_strv_foreach(&names, i, name)
-                        {
+                        cc_strv_foreach (&names, i, name) {
                                 CC_FREE char *path = NULL;
                                 struct boot_file f = { 0 };
                                 bool found;
@@ -159,12 +158,10 @@ static void pick(const struct cc_strv *kernels, const struct cc_strv *initrds,
         const char *kernel;
         const char *initrd;
 
-        cc_strv_foreach(kernels, i, kernel)
-        {
+        cc_strv_foreach (kernels, i, kernel) {
                 const char *version = file_version(kernel, "vmlinuz");
 
-                cc_strv_foreach(initrds, k, initrd)
-                {
+                cc_strv_foreach (initrds, k, initrd) {
                         if (!cc_streq(version, file_version(initrd, "initrd.img")))
                                 continue;
                         /* Strictly higher: of equal versions the first, that is /boot's, stays. */

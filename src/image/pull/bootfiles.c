@@ -58,7 +58,8 @@ static void synthetic_hex(const char *path, const struct cc_strv *digests,
         const char *d;
 
         cc_buf_printf(&b, "boot1\n%s\n", path);
-        cc_strv_foreach(digests, i, d) cc_buf_printf(&b, "%s\n", d);
+        cc_strv_foreach (digests, i, d)
+                cc_buf_printf(&b, "%s\n", d);
         digest_of(b.data, b.len, hex);
 }
 
@@ -119,8 +120,8 @@ static int publish_one(const struct config *config, struct blobtree *tree,
 
 int bootfiles_publish(const struct config *config, const struct cc_strv *digests,
                       const struct image_config *labels, const char *scratch,
-                      const char *repair_kernel, const char *repair_initrd,
-                      struct boot_result *ret, struct cc_err *err)
+                      const char *repair_kernel, const char *repair_initrd, struct boot_result *ret,
+                      struct cc_err *err)
 {
         CC_CLEANUP(boot_file_clear) struct boot_file kernel = { 0 };
         CC_CLEANUP(boot_file_clear) struct boot_file initrd = { 0 };
@@ -130,7 +131,7 @@ int bootfiles_publish(const struct config *config, const struct cc_strv *digests
         const char *d;
         int r;
 
-        cc_strv_foreach(digests, i, d)
+        cc_strv_foreach (digests, i, d)
                 cc_strv_take(&paths, layout_oci_blob(config, digest_digits(d)));
         r = blobtree_open(&paths, &tree, err);
         if (r < 0)

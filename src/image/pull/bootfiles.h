@@ -21,5 +21,5 @@ void boot_result_clear(struct boot_result *b); /* also the cleanup function */
  */
 int bootfiles_publish(const struct config *config, const struct cc_strv *digests,
                       const struct image_config *labels, const char *scratch,
-                      const char *repair_kernel, const char *repair_initrd,
-                      struct boot_result *ret, struct cc_err *err);
+                      const char *repair_kernel, const char *repair_initrd, struct boot_result *ret,
+                      struct cc_err *err);

@@ -51,8 +51,7 @@ static int load_file(json_t **ret, char **ret_path, struct cc_err *err)
                 cc_strv_addf(&paths, "%s/.docker/config.json", home);
         if (!cc_isempty(runtime))
                 cc_strv_addf(&paths, "%s/containers/auth.json", runtime);
-        cc_strv_foreach(&paths, i, path)
-        {
+        cc_strv_foreach (&paths, i, path) {
                 CC_FREE char *text = NULL;
                 size_t n;
                 int r;
@@ -77,9 +76,9 @@ static int decode_auth(const char *text, struct credentials *c, struct cc_err *e
         size_t n = strlen(text);
         CC_FREE unsigned char *plain = xmalloc(n + 4);
         char *colon;
-        int len = n % 4 == 0 && n < 64 * 1024 ? EVP_DecodeBlock(plain, (const unsigned char *)text,
-                                                                (int)n)
-                                              : -1;
+        int len = n % 4 == 0 && n < 64 * 1024
+                          ? EVP_DecodeBlock(plain, (const unsigned char *)text, (int)n)
+                          : -1;
 
         if (len >= 0) {
                 /* EVP_DecodeBlock counts the bytes that padding stands for. */
@@ -89,8 +88,9 @@ static int decode_auth(const char *text, struct credentials *c, struct cc_err *e
         }
         colon = len >= 0 ? strchr((char *)plain, ':') : NULL;
         if (!colon)
-                return cc_fail(err, CC_INVALID, "registry credentials: \"auth\" is not the base64 "
-                                                "of user:password");
+                return cc_fail(err, CC_INVALID,
+                               "registry credentials: \"auth\" is not the base64 "
+                               "of user:password");
         c->username = xstrndup((char *)plain, (size_t)(colon - (char *)plain));
         c->password = xstrdup(colon + 1);
         OPENSSL_cleanse(plain, (size_t)len);

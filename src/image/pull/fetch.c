@@ -13,8 +13,8 @@ int fetch_manifest(struct registry *g, struct http *h, const char *target, const
                    struct http_response *ret, char *ret_digest, struct cc_err *err)
 {
         HTTP_RESPONSE struct http_response answer = { 0 };
-        CC_FREE char *url = xasprintf("%s/v2/%s/manifests/%s", g->ref->base, g->ref->repository,
-                                      target);
+        CC_FREE char *url =
+                xasprintf("%s/v2/%s/manifests/%s", g->ref->base, g->ref->repository, target);
         struct http_request rq = { .url = url, .accept = manifest_accept, .max = MANIFEST_MAX };
         char hex[DIGEST_HEX_LEN + 1];
         int r = registry_send(g, h, &rq, true, "manifest", &answer, NULL, NULL, err);
@@ -90,8 +90,7 @@ static int check_answer(struct download *d, const struct http_response *r, struc
         }
         d->skip = d->have;
         if (r->content_length >= 0 && r->content_length != d->want->size)
-                return cc_fail(err, CC_CORRUPT,
-                               "the registry offers %lld bytes instead of %lld",
+                return cc_fail(err, CC_CORRUPT, "the registry offers %lld bytes instead of %lld",
                                (long long)r->content_length, (long long)d->want->size);
         if (r->etag && !cc_startswith(r->etag, "W/"))
                 cc_strset(&d->etag, r->etag);
@@ -158,10 +157,9 @@ static int run(struct download *d, struct registry *g, struct http *h, bool *ret
                 if (r == 0 && d->have == d->want->size)
                         return 0;
                 if (r == 0)
-                        (void)cc_fail(&e, CC_NETWORK,
-                                      "layer: registry %s ended after %lld of %lld bytes",
-                                      g->ref->registry, (long long)d->have,
-                                      (long long)d->want->size);
+                        (void)cc_fail(
+                                &e, CC_NETWORK, "layer: registry %s ended after %lld of %lld bytes",
+                                g->ref->registry, (long long)d->have, (long long)d->want->size);
                 if (cancel_pending(http_cancel(h)))
                         return cc_fail(err, CC_CANCELED, "canceled");
                 if (!worth_retrying(&e, status))
@@ -177,9 +175,8 @@ static int run(struct download *d, struct registry *g, struct http *h, bool *ret
         }
 }
 
-int fetch_layer(struct registry *g, struct http *h, const struct descriptor *want,
-                struct stage *s, fetch_progress_fn progress, void *ctx, bool *ret_resumed,
-                struct cc_err *err)
+int fetch_layer(struct registry *g, struct http *h, const struct descriptor *want, struct stage *s,
+                fetch_progress_fn progress, void *ctx, bool *ret_resumed, struct cc_err *err)
 {
         DIGEST struct digest *digest = digest_new();
         struct download d = { .want = want, .stage = s, .digest = digest };

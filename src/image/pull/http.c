@@ -341,9 +341,8 @@ static int transfer_error(const struct http *h, const struct http_request *rq,
                 return cc_fail(err, CC_INVALID, "%s: the answer is larger than %zu bytes", host,
                                rq->max);
         if (code == CURLE_OPERATION_TIMEDOUT)
-                return cc_fail(err, CC_TIMEOUT,
-                               "%s: no answer, or less than %d bytes/s for %ld s", host,
-                               STALL_BYTES_PER_S, h->stall_s);
+                return cc_fail(err, CC_TIMEOUT, "%s: no answer, or less than %d bytes/s for %ld s",
+                               host, STALL_BYTES_PER_S, h->stall_s);
         return cc_fail(err, CC_NETWORK, "%s: %s", host, *text ? text : curl_easy_strerror(code));
 }
 

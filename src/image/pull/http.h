@@ -25,8 +25,8 @@ struct http_response {
         char *content_type; /* without parameters, or NULL */
         char *challenge;    /* WWW-Authenticate, the Bearer one if there are several; or NULL */
         char *etag;
-        int64_t retry_after;    /* seconds, 0 unknown */
-        int64_t content_length; /* -1 unknown */
+        int64_t retry_after;              /* seconds, 0 unknown */
+        int64_t content_length;           /* -1 unknown */
         int64_t range_start, range_total; /* of Content-Range; -1 unknown */
         struct cc_buf body;               /* unless a sink took it */
 };

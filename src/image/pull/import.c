@@ -63,8 +63,9 @@ static int check_name(const struct image_env *env, const char *name, struct cc_e
                                NAME_LEN_MAX);
         for (size_t i = 0; i < n; i++)
                 if (name[i] <= ' ' || name[i] > '~')
-                        return cc_fail(err, CC_INVALID, "image name \"%s\" has a blank or a "
-                                                        "non-printable character",
+                        return cc_fail(err, CC_INVALID,
+                                       "image name \"%s\" has a blank or a "
+                                       "non-printable character",
                                        name);
         if (strstr(name, "://"))
                 return cc_fail(err, CC_INVALID, "image name \"%s\" is a URL", name);
@@ -114,8 +115,8 @@ static int spool(struct import *m, int fd, const char *shown, char **ret, struct
         CC_FREE char *buf = xmalloc(CHUNK);
         INFLATE struct inflate *s = NULL;
         int64_t left = size_limit(m->env->config);
-        CC_CLOSE int out = cc_sys.openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-                                         0600);
+        CC_CLOSE int out =
+                cc_sys.openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         int r;
 
         if (out < 0)
@@ -325,8 +326,8 @@ static int build_from_layout(void *ctx, size_t worker, size_t layer, const char 
         struct reporter_layer progress = { .reporter = &m->reporter, .index = layer };
         int r;
 
-        rq.diff_id = layer < m->layout.config.diff_ids.len ? m->layout.config.diff_ids.v[layer]
-                                                           : NULL;
+        rq.diff_id =
+                layer < m->layout.config.diff_ids.len ? m->layout.config.diff_ids.v[layer] : NULL;
         r = layer_from_file(&rq, m->layout.files.v[layer], ret, err);
         progress.digest = d->digest;
         progress.total_bytes = d->size;

@@ -7,9 +7,9 @@
 struct layer_request {
         const struct config *config;
         const struct descriptor *descriptor;
-        const char *diff_id;       /* expected, or NULL */
-        const char *stage;         /* file to stage the download in; removed afterwards */
-        const char *out;           /* EROFS file to make */
+        const char *diff_id;        /* expected, or NULL */
+        const char *stage;          /* file to stage the download in; removed afterwards */
+        const char *out;            /* EROFS file to make */
         fetch_progress_fn progress; /* may be NULL */
         void *progress_ctx;
 };

@@ -108,8 +108,8 @@ static int open_oci(const char *dir, const char *name, struct layout *l, struct 
         int r = cc_read_file(path, MANIFEST_MAX, &text, &n, err);
 
         if (r == 0)
-                r = manifest_parse(text, n, "application/vnd.oci.image.index.v1+json",
-                                   &l->manifest, err);
+                r = manifest_parse(text, n, "application/vnd.oci.image.index.v1+json", &l->manifest,
+                                   err);
         for (int depth = 0; r == 0 && l->manifest.kind == MANIFEST_INDEX; depth++) {
                 const struct index_entry *entry;
                 CC_FREE char *body = NULL;

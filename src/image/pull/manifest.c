@@ -15,8 +15,7 @@
 #define DOCKER_SCHEMA_1 "application/vnd.docker.distribution.manifest.v1+"
 #define COCOON_PREFIX   "application/vnd.cocoonstack."
 
-const char manifest_accept[] =
-        OCI_INDEX ", " OCI_MANIFEST ", " DOCKER_LIST ", " DOCKER_MANIFEST;
+const char manifest_accept[] = OCI_INDEX ", " OCI_MANIFEST ", " DOCKER_LIST ", " DOCKER_MANIFEST;
 
 enum { INDEX_ENTRIES_MAX = 4096 };
 
@@ -93,8 +92,8 @@ static int refuse_artifact(const char *type, struct cc_err *err)
         if (!type || !cc_startswith(type, COCOON_PREFIX))
                 return 0;
         if (cc_startswith(type, COCOON_PREFIX "snapshot."))
-                return cc_fail(err, CC_UNSUPPORTED,
-                               "this is a snapshot artifact, not an image: %s", type);
+                return cc_fail(err, CC_UNSUPPORTED, "this is a snapshot artifact, not an image: %s",
+                               type);
         return cloud_image_refuse(err);
 }
 
@@ -299,8 +298,7 @@ int image_config_parse(const char *data, size_t n, size_t n_layers, struct image
                 return r;
         ids = json_object_get(json_object_get(json, "rootfs"), "diff_ids");
         if (json_array_size(ids) && json_array_size(ids) != n_layers)
-                return cc_fail(err, CC_INVALID,
-                               "image configuration: %zu diff_ids for %zu layers",
+                return cc_fail(err, CC_INVALID, "image configuration: %zu diff_ids for %zu layers",
                                json_array_size(ids), n_layers);
         for (size_t i = 0; i < json_array_size(ids); i++) {
                 const char *id = json_string_value(json_array_get(ids, i));

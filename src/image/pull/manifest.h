@@ -45,7 +45,7 @@ struct manifest {
                 bool no_platform; /* none is given, as in most layouts' index.json */
                 char *platform;   /* "linux/arm64", for messages */
                 char *ref_name;   /* org.opencontainers.image.ref.name, or NULL */
-        } *entries;
+        } * entries;
         size_t n_entries;
 };
 void manifest_clear(struct manifest *m); /* also the cleanup function */

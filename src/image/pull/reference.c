@@ -74,7 +74,7 @@ static bool listed(const struct cc_strv *hosts, const char *registry)
         CC_FREE char *bare = bare_host(registry);
         const char *item;
 
-        cc_strv_foreach(hosts, i, item)
+        cc_strv_foreach (hosts, i, item)
                 if (strcasecmp(item, registry) == 0 || strcasecmp(item, bare) == 0)
                         return true;
         return false;

@@ -24,5 +24,6 @@ void reporter_init(struct reporter *r, const struct image_env *env, size_t total
 void reporter_free(struct reporter *r);
 void reporter_phase(struct reporter *r, enum image_phase phase);
 
-/* A fetch_progress_fn; `ctx` is a struct reporter_layer. At most 20 events a second, and the last. */
+/* A fetch_progress_fn; `ctx` is a struct reporter_layer. At most 20 events a second, and the last.
+ */
 void reporter_layer_bytes(void *ctx, int64_t bytes);

@@ -91,7 +91,8 @@ int stage_read(struct stage *s, int64_t off, void *buf, size_t n, size_t *ret, s
         bool failed;
 
         (void)pthread_mutex_lock(&s->lock);
-        /* The writer always ends the stage, also when it is cancelled: no other wake-up is needed. */
+        /* The writer always ends the stage, also when it is cancelled: no other wake-up is needed.
+         */
         while (s->len <= off && !s->ended)
                 (void)pthread_cond_wait(&s->grown, &s->lock);
         len = s->len;

@@ -98,8 +98,9 @@ static int check_compression(struct payload *p, struct cc_err *err)
 {
         if (has_magic(p, "\x1f\x8b", 2))
                 return 0;
-        if (has_magic(p, "\xfd"
-                         "7zXZ\0",
+        if (has_magic(p,
+                      "\xfd"
+                      "7zXZ\0",
                       6) ||
             has_magic(p, "\x28\xb5\x2f\xfd", 4) || has_magic(p, "\x02\x21\x4c\x18", 4) ||
             has_magic(p, "BZh", 3) || has_magic(p, "\x5d\0\0", 3)) {
@@ -130,8 +131,8 @@ static int inflate_to(struct payload *p, int fd, struct cc_err *err)
                 r = inflate_read(s, buf, CHUNK, &n, err);
                 if (r < 0 || n == 0)
                         break;
-                if (total == 0 && (n < sizeof(elf_magic) ||
-                                   memcmp(buf, elf_magic, sizeof(elf_magic)) != 0))
+                if (total == 0 &&
+                    (n < sizeof(elf_magic) || memcmp(buf, elf_magic, sizeof(elf_magic)) != 0))
                         return cc_fail(err, CC_INVALID, "the kernel's payload is not an ELF file");
                 total += n;
                 if (total > p->plain_len)
