@@ -5,6 +5,7 @@
  * runs with an empty disk, which is enough for all of this. COCOON_TEST_READY names a line that the
  * guest prints when it is up: then the boot is awaited and timed.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +16,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -306,6 +308,17 @@ static void test_debug_is_the_launch(void **state)
         must(f->drv->stop(&f->env, f->run, &proc, 0, &err), &err);
 }
 
+static uint16_t free_port(void)
+{
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        socklen_t n = sizeof(a);
+        CC_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(bind(fd, (struct sockaddr *)&a, n), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+        return ntohs(a.sin_port);
+}
+
 static void test_boot(void **state)
 {
         struct fixture *f = fixture(state);
@@ -361,6 +374,45 @@ static void test_refused_capability(void **state)
         assert_int_equal(f->drv->check(&f->env, &spec, &err), -CC_UNSUPPORTED);
 }
 
+/* As many devices as the driver says it takes, all at once: the VMM must agree. */
+static void test_full_machine(void **state)
+{
+        struct fixture *f = fixture(state);
+        size_t n_disks = f->drv->max_disks < 40 ? f->drv->max_disks : 40;
+        size_t n_nics = f->drv->caps & HV_CAP_USER_NET ? f->drv->max_nics : 0;
+        CC_FREE struct hv_disk *disks = xcalloc(n_disks, sizeof(*disks));
+        CC_FREE struct hv_nic *nics = xcalloc(n_nics + 1, sizeof(*nics));
+        struct hv_forward forward = { .guest = 22 };
+        VM_PROC struct vm_proc proc = VM_PROC_INIT;
+        CC_STRV struct cc_strv names = { 0 };
+        struct cc_err err = CC_ERR_INIT;
+
+        for (size_t i = 0; i < n_disks; i++) {
+                cc_strv_addf(&names, "cocoon-layer%zu", i);
+                disks[i] = (struct hv_disk){ .path = f->disk_path,
+                                             .serial = names.v[i],
+                                             .format = "raw",
+                                             .ro = true,
+                                             .role = "layer" };
+        }
+        for (size_t i = 0; i < n_nics; i++) {
+                cc_strv_addf(&names, "02:00:00:00:00:%02zx", i);
+                nics[i] = (struct hv_nic){ .mac = names.v[n_disks + i],
+                                           .num_queues = 4,
+                                           .queue_size = 512 };
+        }
+        /* The port to forward: one that was free a moment ago. */
+        forward.host = free_port();
+        f->spec.disks = disks;
+        f->spec.n_disks = n_disks;
+        f->spec.nics = nics;
+        f->spec.n_nics = n_nics;
+        f->spec.forwards = &forward;
+        f->spec.n_forwards = n_nics ? 1 : 0;
+        launch(f, &proc);
+        must(f->drv->stop(&f->env, f->run, &proc, 0, &err), &err);
+}
+
 #define CASE(fn)                                                                                   \
         {                                                                                          \
 #fn, fn, setup, teardown, NULL                                                     \
@@ -376,6 +428,7 @@ int main(void)
                 CASE(test_callers_pipe),
                 CASE(test_debug_is_the_launch),
                 CASE(test_boot),
+                CASE(test_full_machine),
                 CASE(test_refused_capability),
         };
         const struct hv_driver *drv;
