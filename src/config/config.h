@@ -36,6 +36,14 @@ struct config {
         int64_t layer_max_size;             /* bytes one layer may unpack to */
 };
 
+enum config_type {
+        CONFIG_STR,  /* char * */
+        CONFIG_BOOL, /* bool */
+        CONFIG_INT,  /* int64_t */
+        CONFIG_SIZE, /* int64_t bytes, with the suffixes of cli.md §3 */
+        CONFIG_LIST, /* struct cc_strv; comma or semicolon separated, or a list in the file */
+};
+
 /* One row of the key table. */
 struct config_key {
         const char *key;  /* "log.level" */
@@ -43,6 +51,8 @@ struct config_key {
         const char *env;  /* "COCOON_LOG_LEVEL" */
         const char *fallback;
         const char *help;
+        enum config_type type;
+        size_t offset; /* in struct config */
 };
 extern const struct config_key config_keys[];
 extern const size_t config_keys_len;
@@ -53,7 +63,9 @@ struct config_flag {
         const char *value;
 };
 
-/* Load and validate. `file` NULL: none (no default file is searched). */
+/* Load and validate. `file` NULL: none (no default file is searched); its extension decides the
+ * format: .json, .yaml, .yml, .toml. Directories come out absolute. CC_INVALID with the texts of
+ * cli.md §2; a file that cannot be read keeps its own class. */
 int config_load(const char *file, const struct config_flag *flags, size_t n, struct config *ret,
                 struct cc_err *err);
 void config_clear(struct config *config); /* also the cleanup function */

@@ -37,6 +37,8 @@ struct nic_network {
         json_t *extra;
 };
 
+extern const struct record_type nic_network_type;
+
 struct nic {
         char *tap, *mac;
         int64_t num_queues, queue_size;
@@ -117,10 +119,15 @@ const char *vm_net_backend(const struct vm_record *vm);
 const char *vm_netns_path(const struct vm_record *vm);
 const char *vm_net_bridge(const struct vm_record *vm);
 
+/* Every NIC is whole (not a null element, has a MAC): for verbs that use NICs; list, inspect and rm
+ * show and remove a VM whose record fails this (network.md §1). CC_INVALID naming VM and index. */
+int vm_nics_check(const struct vm_record *vm, struct cc_err *err);
+
 /* Storage invariants of state.md §2, checked at every load that acts on disks and before finalize.
  */
 int vm_disks_check(const struct vm_record *vm, struct cc_err *err);
 
-/* Decode the stored JSON text of a row, and the reverse (caller frees). */
+/* Decode the stored JSON text of a row (a NUL follows its n bytes), and the reverse (caller frees).
+ */
 int vm_record_parse(const char *text, size_t n, struct vm_record *ret, struct cc_err *err);
 char *vm_record_text(const struct vm_record *vm);
