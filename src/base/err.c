@@ -109,6 +109,9 @@ int cc_wrap(struct cc_err *err, const char *fmt, ...)
         va_end(ap);
         n = strlen(err->msg);
         (void)snprintf(err->msg + n, sizeof(err->msg) - n, ": %s", inner);
+        /* Wrapping nothing is a bug of the caller's; it must not turn a failure into success. */
+        if (err->class == CC_OK)
+                err->class = CC_INTERNAL;
         return -(int)err->class;
 }
 
@@ -122,8 +125,10 @@ int cc_join(struct cc_err *err, const struct cc_err *other)
                 return cc_err_copy(err, other);
         n = strlen(err->msg);
         (void)snprintf(err->msg + n, sizeof(err->msg) - n, "\n%s", other->msg);
-        if (err->class != other->class)
+        if (err->class != other->class) {
                 err->class = CC_PARTIAL;
+                err->code = NULL; /* it named the first cause only */
+        }
         return -(int)err->class;
 }
 

@@ -1,8 +1,7 @@
 /*
  * Failpoints named after the flow labels of state.md §3 ("create.C3"): the crash and error tests
  * walk them. COCOON_FAILPOINT=create.C3 kills the process there with SIGKILL; create.C3:error makes
- * the step fail with CC_INTERNAL "injected failure at create.C3". Unset: one getenv per process, no
- * other cost.
+ * the step fail with CC_INTERNAL "injected failure at create.C3". Unset: one getenv() per label.
  */
 #pragma once
 

@@ -4,10 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "base/alloc.h"
 #include "base/id.h"
@@ -42,6 +43,8 @@ int cc_mkdir_p(const char *path, mode_t mode, struct cc_err *err)
         CC_FREE char *copy = xstrdup(path);
         struct stat st;
 
+        if (!*path)
+                return cc_fail_errno(err, ENOENT, "create directory \"\"");
         if (stat(path, &st) == 0) {
                 if (S_ISDIR(st.st_mode))
                         return 0;
@@ -112,6 +115,8 @@ int cc_write_all(int fd, const void *buf, size_t n, struct cc_err *err)
                                 continue;
                         return cc_fail_errno(err, errno, "write");
                 }
+                if (w == 0)
+                        return cc_fail_errno(err, EIO, "write");
                 p += w;
                 n -= (size_t)w;
         }
@@ -200,29 +205,59 @@ int cc_publish_file(const char *from, const char *to, bool noreplace, struct cc_
         return fsync_parent(to, err);
 }
 
-/* Depth is bounded by what the tree really holds; each level costs one descriptor. */
-static int rm_at(int dir, const char *name, const char *shown, dev_t dev, struct cc_err *err)
+/*
+ * Open a directory below `dir` without entering another mount: EXDEV if one is there. The kernel
+ * check also sees a bind mount of the same file system, which st_dev cannot tell; where openat2(2)
+ * is missing or filtered, st_dev is what is left.
+ */
+static int open_same_mount(int dir, const char *name)
 {
+        struct open_how how = {
+                .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+                .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
+        };
+        int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
+        struct stat above;
         struct stat st;
+
+        if (fd >= 0 || (errno != ENOSYS && errno != EPERM))
+                return fd;
+        fd = openat(dir, name, (int)how.flags);
+        if (fd < 0)
+                return -1;
+        if (fstat(fd, &st) == 0 && fstat(dir, &above) == 0 && st.st_dev == above.st_dev)
+                return fd;
+        close(fd);
+        errno = EXDEV;
+        return -1;
+}
+
+/* Depth is bounded by what the tree really holds; each level costs one descriptor. */
+static int rm_at(int dir, const char *name, const char *shown, struct cc_err *err)
+{
         CC_DIR DIR *d = NULL;
+        int why;
         int fd;
 
         if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
                 return 0;
-        if (errno != EISDIR && errno != EPERM && errno != EBUSY)
-                return cc_fail_errno(err, errno, "remove %s", shown);
-        fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        why = errno;
+        if (why == EBUSY)
+                return cc_fail(err, CC_BUSY, "remove %s: something is mounted there", shown);
+        if (why != EISDIR && why != EPERM) /* EPERM: POSIX's word for a directory */
+                return cc_fail_errno(err, why, "remove %s", shown);
+        fd = dir == AT_FDCWD ? open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                             : open_same_mount(dir, name);
+        if (fd < 0 && errno == EXDEV)
+                return cc_fail(err, CC_BUSY, "remove %s: something is mounted there", shown);
         if (fd < 0)
-                return cc_fail_errno(err, errno, "remove %s", shown);
+                return cc_fail_errno(err, errno == ENOTDIR ? why : errno, "remove %s", shown);
         d = fdopendir(fd);
         if (!d) {
+                why = errno;
                 close(fd);
-                return cc_fail_errno(err, errno, "remove %s", shown);
+                return cc_fail_errno(err, why, "remove %s", shown);
         }
-        if (fstat(fd, &st) < 0)
-                return cc_fail_errno(err, errno, "remove %s", shown);
-        if (dev && st.st_dev != dev)
-                return cc_fail(err, CC_BUSY, "remove %s: something is mounted there", shown);
         for (struct dirent *e; (e = readdir(d));) {
                 CC_FREE char *path = NULL;
                 int r;
@@ -230,7 +265,7 @@ static int rm_at(int dir, const char *name, const char *shown, dev_t dev, struct
                 if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
                         continue;
                 path = cc_path_join(shown, e->d_name);
-                r = rm_at(fd, e->d_name, path, st.st_dev, err);
+                r = rm_at(fd, e->d_name, path, err);
                 if (r < 0)
                         return r;
         }
@@ -241,7 +276,7 @@ static int rm_at(int dir, const char *name, const char *shown, dev_t dev, struct
 
 int cc_rm_rf(const char *path, struct cc_err *err)
 {
-        return rm_at(AT_FDCWD, path, path, 0, err);
+        return rm_at(AT_FDCWD, path, path, err);
 }
 
 int cc_unlink(const char *path, struct cc_err *err)
@@ -265,6 +300,13 @@ bool cc_is_valid_file(const char *path)
         return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
 }
 
+static bool is_program(const char *path)
+{
+        struct stat st;
+
+        return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
 char *cc_find_program(const char *name)
 {
         const char *path = getenv("PATH");
@@ -272,7 +314,7 @@ char *cc_find_program(const char *name)
         if (!*name)
                 return NULL;
         if (strchr(name, '/'))
-                return access(name, X_OK) == 0 ? xstrdup(name) : NULL;
+                return is_program(name) ? xstrdup(name) : NULL;
         /* sudo and systemd units may start us with a PATH that lacks sbin, where mkfs.ext4 lives.
          */
         for (int pass = 0; pass < 2; pass++) {
@@ -283,10 +325,8 @@ char *cc_find_program(const char *name)
                 while (p && *p) {
                         size_t n = strcspn(p, ":");
                         CC_FREE char *file = xasprintf("%.*s/%s", (int)n, p, name);
-                        struct stat st;
 
-                        if (n && stat(file, &st) == 0 && S_ISREG(st.st_mode) &&
-                            access(file, X_OK) == 0)
+                        if (n && is_program(file))
                                 return TAKE_PTR(file);
                         p += n;
                         if (*p)
@@ -349,10 +389,13 @@ int cc_copy_sparse(int from, int to, struct cc_err *err)
         struct stat st;
         off_t off = 0;
 
-        if (ioctl(to, FICLONE, from) == 0)
-                return 0;
         if (fstat(from, &st) < 0)
                 return cc_fail_errno(err, errno, "stat");
+        /* What the target held before must show neither in the holes nor behind the end. */
+        if (cc_sys.ftruncate(to, 0) < 0)
+                return cc_fail_errno(err, errno, "set size");
+        if (ioctl(to, FICLONE, from) == 0)
+                return 0;
         if (cc_sys.ftruncate(to, st.st_size) < 0)
                 return cc_fail_errno(err, errno, "set size");
         while (off < st.st_size) {

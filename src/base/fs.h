@@ -25,7 +25,8 @@ int cc_pread_all(int fd, void *buf, size_t n, off_t off, struct cc_err *err);
 
 /*
  * Atomic write: unique temp ".tmp-*" in the same directory, write, fsync, fchmod, rename, fsync of
- * the directory. On failure the temp is gone and the target untouched.
+ * the directory. On failure the temp is gone and the target untouched, except that a failing sync
+ * of the directory is reported with the new content in place.
  */
 int cc_publish(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err);
 
@@ -59,8 +60,8 @@ const char *cc_basename(const char *path);
  * if there is none. */
 char *cc_find_program(const char *name);
 
-/* Copy all data of `from` into `to` (same size): reflink if possible, else only data extents
- * (SEEK_DATA/SEEK_HOLE), so that holes stay holes. */
+/* Make the regular file `to` an equal of `from`, whatever it held before: reflink if possible, else
+ * only data extents (SEEK_DATA/SEEK_HOLE), so that holes stay holes. */
 int cc_copy_sparse(int from, int to, struct cc_err *err);
 
 /* How to take a lock. */

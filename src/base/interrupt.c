@@ -55,6 +55,11 @@ int cc_interrupt_fd(void)
         return event_fd;
 }
 
+int cc_interrupt_wait_fd(void)
+{
+        return caught && !cc_interrupted() ? -1 : event_fd;
+}
+
 void cc_uninterruptible_begin(void)
 {
         shield++;

@@ -21,6 +21,8 @@ static void holder_text(int fd, char *out, size_t n)
 
         out[r > 0 ? r : 0] = '\0';
         out[strcspn(out, "\n")] = '\0';
+        if (!*out) /* shared holders leave no text */
+                (void)snprintf(out, n, "another process");
         for (char *p = out; *p; p++)
                 if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
                         *p = '?';
@@ -92,7 +94,7 @@ int cc_lock(const char *path, enum cc_lock_mode mode, const char *op, int64_t de
         bool told = false;
 
         for (;;) {
-                struct pollfd stop = { .fd = cc_interrupt_fd(), .events = POLLIN };
+                struct pollfd stop = { .events = POLLIN };
                 int64_t now;
                 int r = attempt(path, mode, op, holder, sizeof(holder), ret, err);
 
@@ -110,7 +112,10 @@ int cc_lock(const char *path, enum cc_lock_mode mode, const char *op, int64_t de
                         told = true;
                 }
                 /* flock has no descriptor to wait on; a blocking flock could not be cancelled. */
-                (void)poll(&stop, stop.fd >= 0 ? 1 : 0, delay);
+                if (deadline && delay > (deadline - now) / CC_NSEC_PER_MSEC + 1)
+                        delay = (int)((deadline - now) / CC_NSEC_PER_MSEC) + 1;
+                stop.fd = cc_interrupt_wait_fd();
+                (void)poll(&stop, 1, delay);
                 delay = delay * 2 > 100 ? 100 : delay * 2;
         }
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/file.h>
@@ -13,6 +14,9 @@
 #include "base/alloc.h"
 #include "base/str.h"
 #include "base/timeutil.h"
+
+/* Workers of a batch log too: a line and the rotation before it are one step. */
+static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
         enum cc_log_level level;
@@ -78,20 +82,57 @@ int cc_log_setup(const struct cc_log_config *config, struct cc_err *err)
         return 0;
 }
 
+/* Length of the UTF-8 sequence at s, 0 if it is malformed. */
+static size_t utf8_len_at(const char *s)
+{
+        for (size_t n = 1; n <= 4 && s[n - 1]; n++)
+                if (cc_utf8_valid(s, n))
+                        return n;
+        return 0;
+}
+
 static void json_string(struct cc_buf *b, const char *s)
 {
         cc_buf_char(b, '"');
         for (; *s; s++) {
                 unsigned char c = (unsigned char)*s;
+                size_t n = c >= 0x80 ? utf8_len_at(s) : 1;
 
-                if (c == '"' || c == '\\')
+                /* A name of a foreign file may be anything; the line must stay JSON. */
+                if (n == 0) {
+                        cc_buf_str(b, "\\ufffd");
+                } else if (n > 1) {
+                        cc_buf_add(b, s, n);
+                        s += n - 1;
+                } else if (c == '"' || c == '\\') {
                         cc_buf_printf(b, "\\%c", c);
-                else if (c < 0x20 || c == 0x7f)
+                } else if (c < 0x20 || c == 0x7f) {
                         cc_buf_printf(b, "\\u%04x", c);
-                else
+                } else {
                         cc_buf_char(b, (char)c);
+                }
         }
         cc_buf_char(b, '"');
+}
+
+/* Text for a terminal: foreign strings must not move the cursor or forge a second line. */
+static void plain_text(char *s)
+{
+        for (; *s; s++)
+                if ((unsigned char)*s < 0x20 || *s == 0x7f)
+                        *s = *s == '\n' || *s == '\t' ? ' ' : '?';
+}
+
+/* "-20060102T150405.000000000" behind the log's name: only what rotate() made is ours to delete. */
+static bool is_stamp(const char *s)
+{
+        static const char shape[] = "-00000000T000000.000000000";
+        size_t i;
+
+        for (i = 0; shape[i]; i++)
+                if (shape[i] == '0' ? s[i] < '0' || s[i] > '9' : s[i] != shape[i])
+                        return false;
+        return s[i] == '\0';
 }
 
 /* Drop rotated files that are too many or too old. They sort by name because the name is a time. */
@@ -108,7 +149,7 @@ static void prune_backups(void)
         if (!d)
                 return;
         for (struct dirent *e; (e = readdir(d));)
-                if (strncmp(e->d_name, base, n) == 0 && e->d_name[n] == '-')
+                if (strncmp(e->d_name, base, n) == 0 && is_stamp(e->d_name + n))
                         cc_strv_add(&names, e->d_name);
         cc_strv_sort(&names);
         for (size_t i = 0; i < names.len; i++) {
@@ -162,7 +203,8 @@ void cc_log(enum cc_log_level level, const char *tag, const char *fmt, ...)
         va_list ap;
         va_list again;
         int n;
-        int fd = logger.fd >= 0 ? logger.fd : STDERR_FILENO;
+        int saved = errno;
+        int fd;
         ssize_t written;
 
         if (!cc_log_enabled(level) || level >= CC_LOG_DISABLED)
@@ -188,7 +230,9 @@ void cc_log(enum cc_log_level level, const char *tag, const char *fmt, ...)
                 struct tm tm;
 
                 localtime_r(&sec, &tm);
-                strftime(when, sizeof(when), "%d %b %y %H:%M %Z", &tm);
+                if (strftime(when, sizeof(when), "%d %b %y %H:%M %Z", &tm) == 0)
+                        when[0] = '\0'; /* a time zone name of absurd length */
+                plain_text(message.data);
                 if (logger.colour)
                         cc_buf_printf(
                                 &line,
@@ -198,9 +242,10 @@ void cc_log(enum cc_log_level level, const char *tag, const char *fmt, ...)
                         cc_buf_printf(&line, "%s %s %s func=%s\n", when, level_tags[level],
                                       message.data, tag);
         }
+        (void)pthread_mutex_lock(&log_mutex);
         if (logger.fd >= 0)
                 rotate();
-        fd = logger.fd >= 0 ? logger.fd : fd;
+        fd = logger.fd >= 0 ? logger.fd : STDERR_FILENO;
         if (logger.hook && fd == STDERR_FILENO)
                 logger.hook(true);
         /* One write per line keeps lines whole between processes; a lost log line is no error. */
@@ -208,4 +253,6 @@ void cc_log(enum cc_log_level level, const char *tag, const char *fmt, ...)
         (void)written;
         if (logger.hook && fd == STDERR_FILENO)
                 logger.hook(false);
+        (void)pthread_mutex_unlock(&log_mutex);
+        errno = saved;
 }

@@ -1,10 +1,11 @@
-/* Starting, running and identifying processes. See proc.h. */
+/* Starting and identifying processes. Running a tool to completion is in run.c. See proc.h. */
 #include "base/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -121,7 +122,7 @@ static void child_main(struct child_plan *p)
         struct sigaction sa = { .sa_handler = SIG_DFL };
         sigset_t none;
 
-        for (int sig = 1; sig < 32; sig++)
+        for (int sig = 1; sig < NSIG; sig++)
                 if (sig != SIGKILL && sig != SIGSTOP)
                         (void)sigaction(sig, &sa, NULL);
         sigemptyset(&none);
@@ -132,10 +133,10 @@ static void child_main(struct child_plan *p)
                 (void)setpgid(0, 0);
         if (p->netns_fd >= 0 && setns(p->netns_fd, CLONE_NEWNET) < 0)
                 child_fail(p, STAGE_NETNS);
+        if (s->pid_file)
+                child_pid_file(p); /* before chdir: the path may be relative */
         if (chdir(s->cwd ? s->cwd : "/") < 0)
                 child_fail(p, STAGE_CWD);
-        if (s->pid_file)
-                child_pid_file(p);
         child_fds(p);
         /* dup2 cleared the flag on the descriptors to pass; everything else goes at exec. */
         if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
@@ -147,9 +148,38 @@ static void child_main(struct child_plan *p)
         child_fail(p, STAGE_EXEC);
 }
 
+/* The absolute path of the program: the child changes its directory before it executes it. */
+static char *program_path(const char *name)
+{
+        CC_FREE char *file = cc_find_program(name);
+        CC_FREE char *cwd = NULL;
+
+        if (!file || file[0] == '/')
+                return TAKE_PTR(file);
+        cwd = getcwd(NULL, 0);
+        return cwd ? cc_path_join(cwd, file) : NULL;
+}
+
+/* A parent that ignores SIGCHLD hands that down to us; every exit status would then be lost. */
+static void keep_exit_statuses(void)
+{
+        struct sigaction sa;
+
+        if (sigaction(SIGCHLD, NULL, &sa) == 0 && sa.sa_handler == SIG_IGN)
+                (void)signal(SIGCHLD, SIG_DFL);
+}
+
+static void reap_failed(pid_t pid, const char *pid_file)
+{
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+        if (pid_file)
+                (void)unlink(pid_file);
+}
+
 int cc_spawn(const struct cc_spawn *spec, pid_t *ret_pid, int *ret_pidfd, struct cc_err *err)
 {
-        CC_FREE char *file = cc_find_program(spec->argv[0]);
+        CC_FREE char *file = program_path(spec->argv[0]);
         CC_CLOSE int null_fd = -1;
         CC_CLOSE int netns_fd = -1;
         CC_CLOSE int report_out = -1;
@@ -158,6 +188,9 @@ int cc_spawn(const struct cc_spawn *spec, pid_t *ret_pid, int *ret_pidfd, struct
         struct child_report report;
         struct child_plan plan;
         int pipefd[2];
+        sigset_t all;
+        sigset_t old;
+        int why;
         ssize_t n;
         pid_t pid;
 
@@ -165,6 +198,10 @@ int cc_spawn(const struct cc_spawn *spec, pid_t *ret_pid, int *ret_pidfd, struct
                 return cc_fail(err, CC_UNAVAILABLE, "%s: executable not found", spec->argv[0]);
         if (spec->n_fds > MAX_CHILD_FDS)
                 return cc_fail(err, CC_INTERNAL, "too many descriptors for %s", spec->argv[0]);
+        for (size_t i = 0; i < spec->n_fds; i++)
+                if (spec->fds[i].to < 3)
+                        return cc_fail(err, CC_INTERNAL, "descriptor %d of %s is taken",
+                                       spec->fds[i].to, spec->argv[0]);
         null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (null_fd < 0)
                 return cc_fail_errno(err, errno, "open /dev/null");
@@ -186,23 +223,31 @@ int cc_spawn(const struct cc_spawn *spec, pid_t *ret_pid, int *ret_pidfd, struct
                 .null_fd = null_fd,
                 .report_fd = report_in,
         };
+        keep_exit_statuses();
+        /* Blocked until the child has its default dispositions: our handlers must not run there. */
+        sigfillset(&all);
+        (void)pthread_sigmask(SIG_SETMASK, &all, &old);
         pid = fork();
-        if (pid < 0)
-                return cc_fail_errno(err, errno, "fork for %s", spec->argv[0]);
         if (pid == 0)
                 child_main(&plan);
+        why = errno;
+        (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+        if (pid < 0)
+                return cc_fail_errno(err, why, "fork for %s", spec->argv[0]);
 
         close(TAKE_FD(report_in));
         do
                 n = read(report_out, &report, sizeof(report));
         while (n < 0 && errno == EINTR);
         if (n != 0) {
-                (void)waitpid(pid, NULL, 0);
-                if (spec->pid_file)
-                        (void)unlink(spec->pid_file);
+                reap_failed(pid, spec->pid_file);
                 if (n != (ssize_t)sizeof(report) || report.stage < STAGE_FDS ||
                     report.stage > STAGE_EXEC)
                         return cc_fail(err, CC_IO, "%s: could not be started", spec->argv[0]);
+                /* The file was there a moment ago: what is missing is its interpreter. */
+                if (report.stage == STAGE_EXEC && report.sys == ENOENT)
+                        return cc_fail(err, CC_UNAVAILABLE, "%s: its interpreter is missing",
+                                       spec->argv[0]);
                 return cc_fail_errno(err, report.sys, "%s %s", stage_text[report.stage],
                                      spec->argv[0]);
         }
@@ -212,204 +257,12 @@ int cc_spawn(const struct cc_spawn *spec, pid_t *ret_pid, int *ret_pidfd, struct
                 int e = errno;
 
                 (void)kill(pid, SIGKILL);
-                (void)waitpid(pid, NULL, 0);
-                if (spec->pid_file)
-                        (void)unlink(spec->pid_file);
+                reap_failed(pid, spec->pid_file);
                 return cc_fail_errno(err, e, "open pidfd of %s", spec->argv[0]);
         }
         *ret_pid = pid;
         if (ret_pidfd)
                 *ret_pidfd = TAKE_FD(pidfd);
-        return 0;
-}
-
-void cc_run_result_free(struct cc_run_result *r)
-{
-        cc_buf_free(&r->out);
-        cc_buf_free(&r->err);
-}
-
-struct run_io {
-        struct pollfd fds[4]; /* stdin, stdout, stderr, interruption */
-        const char *input;
-        size_t left;
-        size_t max;
-        struct cc_buf *out[3];
-};
-
-/* One readable stream. Returns negative when the limit is exceeded. */
-static int run_read(struct run_io *io, int i, const char *name, struct cc_err *err)
-{
-        char chunk[16384];
-        ssize_t n = read(io->fds[i].fd, chunk, sizeof(chunk));
-
-        if (n < 0 && (errno == EINTR || errno == EAGAIN))
-                return 0;
-        if (n <= 0) {
-                close(io->fds[i].fd);
-                io->fds[i].fd = -1;
-                return 0;
-        }
-        if (io->out[i]->len + (size_t)n > io->max)
-                return cc_fail(err, CC_INVALID, "%s printed more than %zu bytes", name, io->max);
-        cc_buf_add(io->out[i], chunk, (size_t)n);
-        return 0;
-}
-
-static void run_write(struct run_io *io)
-{
-        ssize_t n = write(io->fds[0].fd, io->input, io->left);
-
-        if (n < 0 && (errno == EINTR || errno == EAGAIN))
-                return;
-        if (n > 0) {
-                io->input += n;
-                io->left -= (size_t)n;
-        }
-        if (n < 0 || io->left == 0) {
-                close(io->fds[0].fd);
-                io->fds[0].fd = -1;
-        }
-}
-
-static int run_loop(struct run_io *io, const char *name, int timeout_ms, struct cc_err *err)
-{
-        int64_t deadline = timeout_ms > 0 ? cc_monotonic() + timeout_ms * CC_NSEC_PER_MSEC : 0;
-
-        while (io->fds[1].fd >= 0 || io->fds[2].fd >= 0) {
-                int wait = -1;
-                int r;
-
-                if (cc_interrupted())
-                        return cc_fail(err, CC_CANCELED, "%s: interrupted", name);
-                if (deadline) {
-                        int64_t left = deadline - cc_monotonic();
-
-                        if (left <= 0)
-                                return cc_fail(err, CC_TIMEOUT, "%s did not finish within %d ms",
-                                               name, timeout_ms);
-                        wait = (int)(left / CC_NSEC_PER_MSEC) + 1;
-                }
-                if (poll(io->fds, CC_ARRAY_LEN(io->fds), wait) < 0 && errno != EINTR)
-                        return cc_fail_errno(err, errno, "poll");
-                if (io->fds[0].fd >= 0 && io->fds[0].revents)
-                        run_write(io);
-                for (int i = 1; i < 3; i++) {
-                        if (io->fds[i].fd < 0 || !io->fds[i].revents)
-                                continue;
-                        r = run_read(io, i, name, err);
-                        if (r < 0)
-                                return r;
-                }
-        }
-        return 0;
-}
-
-static void ignore_sigpipe(void)
-{
-        /* A tool that closes stdin early must not kill us; nothing of ours relies on SIGPIPE. */
-        static bool done;
-
-        if (!done)
-                (void)signal(SIGPIPE, SIG_IGN);
-        done = true;
-}
-
-int cc_run(const char *const *argv, const void *input, size_t n, size_t max, int timeout_ms,
-           struct cc_run_result *ret, struct cc_err *err)
-{
-        int in[2] = { -1, -1 };
-        int out[2] = { -1, -1 };
-        int eout[2] = { -1, -1 };
-        CC_CLEANUP(cc_run_result_free) struct cc_run_result result = { 0 };
-        struct run_io io = { .input = input, .left = n, .max = max };
-        struct cc_spawn spec = { .argv = argv, .fd_in = -1, .fd_out = -1, .fd_err = -1 };
-        CC_CLOSE int pidfd = -1;
-        pid_t pid = -1;
-        int status = 0;
-        int r = 0;
-
-        ignore_sigpipe();
-        if (pipe2(out, O_CLOEXEC) < 0 || pipe2(eout, O_CLOEXEC) < 0 ||
-            (input && pipe2(in, O_CLOEXEC) < 0))
-                r = cc_fail_errno(err, errno, "create pipe");
-        if (r == 0) {
-                spec.fd_in = in[0];
-                spec.fd_out = out[1];
-                spec.fd_err = eout[1];
-                r = cc_spawn(&spec, &pid, &pidfd, err);
-        }
-        for (int i = 0; i < 3; i++) {
-                int fd = i == 0 ? in[0] : i == 1 ? out[1] : eout[1];
-
-                if (fd >= 0)
-                        close(fd);
-        }
-        io.fds[0] = (struct pollfd){ .fd = in[1], .events = POLLOUT };
-        io.fds[1] = (struct pollfd){ .fd = out[0], .events = POLLIN };
-        io.fds[2] = (struct pollfd){ .fd = eout[0], .events = POLLIN };
-        io.fds[3] = (struct pollfd){ .fd = cc_interrupt_fd(), .events = POLLIN };
-        io.out[1] = &result.out;
-        io.out[2] = &result.err;
-        if (r == 0) {
-                if (in[1] >= 0)
-                        (void)fcntl(in[1], F_SETFL, O_NONBLOCK);
-                if (in[1] >= 0 && n == 0) {
-                        close(in[1]);
-                        io.fds[0].fd = -1;
-                }
-                /* Inside an uninterruptible section a pending signal must not make poll() spin. */
-                if (cc_interrupt_signal() && !cc_interrupted())
-                        io.fds[3].fd = -1;
-                r = run_loop(&io, argv[0], timeout_ms, err);
-        }
-        for (int i = 0; i < 3; i++)
-                if (io.fds[i].fd >= 0)
-                        close(io.fds[i].fd);
-        if (pid < 0)
-                return r;
-        if (r < 0)
-                (void)kill(-pid, SIGKILL);
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                ;
-        if (r < 0)
-                return r;
-        result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-        *ret = result;
-        result = (struct cc_run_result){ 0 };
-        return 0;
-}
-
-/* The last non-empty line of s, cut in place; "" if there is none. */
-static char *last_line(char *s)
-{
-        char *line;
-        size_t n = strlen(s);
-
-        while (n && (s[n - 1] == '\n' || s[n - 1] == '\r' || s[n - 1] == ' '))
-                s[--n] = '\0';
-        line = strrchr(s, '\n');
-        return line ? line + 1 : s;
-}
-
-int cc_run_ok(const char *const *argv, int timeout_ms, char **ret_out, struct cc_err *err)
-{
-        CC_CLEANUP(cc_run_result_free) struct cc_run_result result = { 0 };
-        int r = cc_run(argv, NULL, 0, 1 << 20, timeout_ms, &result, err);
-        const char *why = "";
-
-        if (r < 0)
-                return r;
-        if (result.status != 0) {
-                if (result.err.len)
-                        why = last_line(result.err.data);
-                if (!*why && result.out.len)
-                        why = last_line(result.out.data);
-                return cc_fail(err, CC_IO, "%s failed with status %d%s%s", cc_basename(argv[0]),
-                               result.status, *why ? ": " : "", why);
-        }
-        if (ret_out)
-                *ret_out = cc_buf_take(&result.out);
         return 0;
 }
 
@@ -501,7 +354,8 @@ int cc_pid_file_read(const char *path, pid_t *ret)
         if (cc_read_file(path, 32, &text, NULL, NULL) < 0)
                 return -CC_NOT_FOUND;
         text[strcspn(text, "\n")] = '\0';
-        if (cc_parse_i64(text, &v) < 0 || v <= 0 || v > INT32_MAX)
+        if (strspn(text, "0123456789") != strlen(text) || cc_parse_i64(text, &v) < 0 || v <= 0 ||
+            v > INT32_MAX)
                 return -CC_NOT_FOUND;
         *ret = (pid_t)v;
         return 0;
@@ -512,10 +366,9 @@ int cc_pidfd_wait(int pidfd, int timeout_ms)
         int64_t deadline = cc_monotonic() + (int64_t)timeout_ms * CC_NSEC_PER_MSEC;
 
         for (;;) {
-                bool stoppable = !(cc_interrupt_signal() && !cc_interrupted());
                 struct pollfd fds[2] = {
                         { .fd = pidfd, .events = POLLIN },
-                        { .fd = stoppable ? cc_interrupt_fd() : -1, .events = POLLIN },
+                        { .fd = cc_interrupt_wait_fd(), .events = POLLIN },
                 };
                 int64_t left = timeout_ms < 0 ? 0 : deadline - cc_monotonic();
                 int r;

@@ -47,10 +47,10 @@ struct cc_run_result {
 void cc_run_result_free(struct cc_run_result *r);
 
 /*
- * Run a tool to completion: own process group, stdin from `input` (n bytes; NULL: /dev/null),
- * output captured up to `max` bytes per stream (more: killed, CC_INVALID). On timeout (ms, 0: none)
- * or interruption the group is killed and CC_TIMEOUT or CC_CANCELED returned. A non-zero exit
- * status is not an error here.
+ * Run a tool to completion, which is its own end, not that of children it left behind: own process
+ * group, stdin from `input` (n bytes; NULL: /dev/null), output captured up to `max` bytes per
+ * stream (more: killed, CC_INVALID). On timeout (ms, 0: none) or interruption the group is killed
+ * and CC_TIMEOUT or CC_CANCELED returned. A non-zero exit status is not an error here.
  */
 int cc_run(const char *const *argv, const void *input, size_t n, size_t max, int timeout_ms,
            struct cc_run_result *ret, struct cc_err *err);

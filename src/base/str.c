@@ -13,8 +13,10 @@ void cc_buf_reserve(struct cc_buf *b, size_t more)
         size_t need = b->len + more + 1;
         size_t cap = b->cap ? b->cap : 64;
 
-        if (need <= b->cap)
+        if (need <= b->cap && need > more)
                 return;
+        if (need <= more || need > SIZE_MAX / 2)
+                abort(); /* nothing bounded gets here */
         while (cap < need)
                 cap *= 2;
         b->data = xreallocarray(b->data, cap, 1);
@@ -275,10 +277,12 @@ const char *cc_closest(const char *word, const char *const *candidates, size_t n
                         best_distance = d;
                 }
         }
-        for (size_t i = 0; i < n && !best; i++)
+        if (best_distance <= 2)
+                return best;
+        for (size_t i = 0; i < n; i++)
                 if (cc_startswith(candidates[i], word))
-                        best = candidates[i];
-        return best;
+                        return candidates[i];
+        return NULL;
 }
 
 /* Length of the well-formed sequence at s, 0 if there is none. */

@@ -2,6 +2,7 @@
 #include "base/timeutil.h"
 
 #include <ctype.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,14 @@ static int expect(const char **s, char c)
         return 0;
 }
 
+static int days_in_month(int year, int mon)
+{
+        static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+        bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+        return days[mon - 1] + (mon == 2 && leap);
+}
+
 int cc_time_parse(const char *s, int64_t *ret)
 {
         struct tm tm = { 0 };
@@ -94,7 +103,8 @@ int cc_time_parse(const char *s, int64_t *ret)
         int year, mon, day, hour, min, sec;
 
         if ((year = digits(&s, 4)) < 0 || expect(&s, '-') || (mon = digits(&s, 2)) < 1 ||
-            mon > 12 || expect(&s, '-') || (day = digits(&s, 2)) < 1 || day > 31)
+            mon > 12 || expect(&s, '-') || (day = digits(&s, 2)) < 1 ||
+            day > days_in_month(year, mon))
                 return -CC_INVALID;
         if (*s != 'T' && *s != 't' && *s != ' ')
                 return -CC_INVALID;
@@ -116,7 +126,7 @@ int cc_time_parse(const char *s, int64_t *ret)
                 int h = digits(&s, 2);
                 int m;
 
-                if (h < 0 || expect(&s, ':') || (m = digits(&s, 2)) < 0)
+                if (h < 0 || h > 23 || expect(&s, ':') || (m = digits(&s, 2)) < 0 || m > 59)
                         return -CC_INVALID;
                 off = sign * (int64_t)(h * 60 + m) * 60;
         } else if (*s == 'Z' || *s == 'z') {
@@ -180,7 +190,8 @@ int cc_duration_parse(const char *s, int64_t *ret)
                 size_t i;
 
                 len = strspn(s, "0123456789.");
-                if (len == 0 || len > 20 || (len == 1 && *s == '.'))
+                if (len == 0 || len > 20 || strspn(s, ".") == len ||
+                    memchr(s, '.', len) != memrchr(s, '.', len))
                         return -CC_INVALID;
                 s += len;
                 len = strcspn(s, "0123456789.");

@@ -19,12 +19,22 @@ struct console_relay {
         const char *lock_path;   /* root/locks/vm/<id>.console.lock: one relay per VM */
 };
 
+/* First argument of the hidden verb that the relay process runs under. */
+#define CONSOLE_RELAY_VERB "__console-relay"
+
 /*
- * Fork the relay: new session, /dev/null as stdio, nothing else inherited but what it needs.
- * Returns once it listens (or found another relay alive, which is success). Failure does not touch
- * the VM.
+ * Start the relay: our own binary once more under CONSOLE_RELAY_VERB, in a new session, /dev/null
+ * as stdio, detached so that nobody has to reap it, inheriting nothing but the descriptors it
+ * needs. Returns once it listens (or found another relay alive, which is success). Failure does not
+ * touch the VM.
  */
 int console_relay_start(const struct console_relay *relay, struct cc_err *err);
+
+/*
+ * The relay process. main() calls it before anything else when argv[1] is CONSOLE_RELAY_VERB (so do
+ * test programs that start relays); the return value is the exit status.
+ */
+int console_relay_main(int argc, char **argv);
 
 /* "^]", "^a", one byte... Returns 0 or -CC_INVALID with text. */
 int console_escape_parse(const char *s, unsigned char *ret, struct cc_err *err);

@@ -48,8 +48,9 @@ struct hv_disk {
         const char *serial; /* at most 20 bytes */
         const char *format; /* raw | qcow2 */
         bool ro;
-        bool direct; /* O_DIRECT */
-        bool boot;   /* UEFI: boot from this one */
+        bool direct;      /* O_DIRECT */
+        bool boot;        /* UEFI: boot from this one */
+        const char *role; /* layer | cow | data | cidata, as recorded; NULL unknown */
 };
 
 struct hv_forward {
@@ -109,7 +110,8 @@ struct hv_driver {
         /* ---- required ---- */
 
         /* Can this driver run here: binary found, version sufficient. `detail` (may be NULL) gets
-         * one line, e.g. "7.2.22, tcg (KVM emulates guest code)". UNAVAILABLE names the fix. */
+         * what follows "using <name> with " in messages: "kvm", or
+         * "emulation (tcg): <reason>; expect 10-50x slower guests". UNAVAILABLE names the fix. */
         int (*probe)(const struct hv_env *env, struct cc_buf *detail, struct cc_err *err);
         /* Check a spec without side effects: limits and combinations. Also used before reserving.
          */
@@ -138,6 +140,10 @@ struct hv_driver {
         const char *const *runtime_files;
         /* Path of the socket shown as socket_path, relative to the run dir. */
         const char *socket_name;
+        /* Socket of the guest's serial line, relative to the run dir, for the console relay, and
+         * the file below the log dir to which the VMM copies that line (the relay keeps it below 8
+         * MiB). NULL: none. */
+        const char *serial_name, *console_log_name;
         /* The launch as an argv for `vm debug`, from the launcher's own builder. */
         int (*debug)(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
                      struct cc_err *err);

@@ -13,6 +13,7 @@ enum {
         NET_CAP_NETNS = 1 << 0,   /* VMs live in a namespace of their own */
         NET_CAP_PUBLISH = 1 << 1, /* --publish works */
         NET_CAP_USER = 1 << 2,    /* needs a driver with a user-mode stack (HV_CAP_USER_NET) */
+        NET_CAP_BRIDGE = 1 << 3,  /* what --bridge means */
 };
 
 struct net_env {
@@ -29,6 +30,12 @@ struct net_spec {
 struct net_provider {
         const char *name; /* written to net_backend */
         unsigned caps;
+
+        /* How a new VM comes to this provider. True if `--network <network>` means it. */
+        bool (*serves_name)(const struct net_env *env, const char *network);
+        /* True if it can serve a VM that names no network; rows are asked in table order. NULL:
+         * only by name. */
+        bool (*serves_default)(const struct net_env *env);
 
         /* All required. `vm` is the caller's working copy: prepare fills net_backend, netns_path,
          * net_bridge_dev and config.network, also for a VM without NICs. */

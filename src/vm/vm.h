@@ -66,6 +66,13 @@ int vm_reconcile_stale_create(struct engine *e, const char *ref, const char **re
 /* Fill the shown fields of a stored record: state text (stale), pid, socket_path. Reads only. */
 void vm_present(const struct config *c, struct vm_record *vm);
 
+/* Name of the console socket in every VM's run dir. */
+#define VM_CONSOLE_SOCKET "console.sock"
+
+/* Make sure that a console relay serves a running VM; one that was killed is replaced. STATE `vm
+ * not running`. No lock is needed. */
+int vm_relay_ensure(const struct config *c, const struct vm_record *vm, struct cc_err *err);
+
 /* Batch over resolved IDs, pool_size wide, best effort. fn runs on worker engines. Results in
  * order. */
 struct vm_batch_item {
