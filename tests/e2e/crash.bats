@@ -2,6 +2,7 @@
 # kill -9 and failures at every labelled step of create, start, stop and rm (state.md §3), then the verb
 # that repairs (state.md §8): nothing is left behind, nothing blocks, repairing again changes nothing.
 
+bats_require_minimum_version 1.5.0
 load lib
 
 setup()
@@ -346,12 +347,15 @@ gone()
 }
 
 @test "64 creates at once: every one succeeds or fails with a mapped error" {
+	pids=()
 	for i in $(seq 64); do
 		# Every fourth one asks for a name that another wants too.
 		cocoon vm create --name "n$((i % 48))" --memory 512M --nics 0 tiny \
 			>"$T/create.$i" 2>&1 && echo ok >"$T/ok.$i" &
+		pids+=($!)
 	done
-	wait
+	# By number: bats has a background process of its own.
+	wait "${pids[@]}" || true
 	ok=$(find "$T" -maxdepth 1 -name 'ok.*' | wc -l)
 	[ "$ok" = 48 ]
 	[ "$(db 'SELECT count(*) FROM vms')" = "$ok" ]

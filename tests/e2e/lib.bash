@@ -16,6 +16,8 @@
 # console VM [TEXT]         what the console shows, after typing TEXT
 # wait_console VM REGEX     until the console shows it
 
+bats_require_minimum_version 1.5.0
+
 TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 # shellcheck source=tools/registry.bash
 . "$TOP/tools/registry.bash"
