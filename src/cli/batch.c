@@ -62,20 +62,13 @@ int batch_run(struct cli *cli, const struct batch *batch, const struct output_fl
         if (r < 0)
                 return r;
         r = vm_batch(&cli->config, items, n, batch->fn, batch->ctx, err);
-        if (r < 0)
-                return r;
         if (output_is_json(out))
                 report_json(items, n);
         else
                 report_lines(cli, batch, out->quiet, items, n);
-        for (size_t i = 0; i < n; i++) {
-                struct cc_err item = items[i].err;
-
-                if (item.class == CC_OK)
-                        continue;
-                cli_item_add(cli, items[i].id, items[i].err.msg);
-                (void)cc_wrap(&item, "%s: item %s", batch->verb, items[i].id);
-                r = cc_join(err, &item);
-        }
-        return r;
+        cli->items_verb = batch->verb;
+        for (size_t i = 0; i < n; i++)
+                if (items[i].err.class != CC_OK)
+                        cli_item_add(cli, items[i].id, items[i].err.msg);
+        return r < 0 ? cc_wrap(err, "%s", batch->verb) : 0;
 }

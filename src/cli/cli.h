@@ -26,6 +26,7 @@ struct cli {
         bool want_help;
         bool quiet_log; /* the command prints JSON or an ID: no success lines, no progress */
         struct config config;
+        const char *items_verb; /* "start": in front of each item's error */
         struct cli_item *items; /* failed items of a batch */
         size_t n_items;
         int exit_code; /* for commands whose code is not 0 or 1 */

@@ -59,18 +59,17 @@ static void print_json_error(const struct cli *cli, const struct cc_err *err)
         (void)fprintf(stderr, "%s\n", text);
 }
 
-/* A batch fails with one line per item, each a complete error; any other message is one piece. */
+/* A batch fails with one line per item, each a complete error; printed from the items, because the
+ * message has a fixed size. */
 static void print_text_error(const struct cli *cli, const struct cc_err *err)
 {
         CC_BUF struct cc_buf out = { 0 };
 
-        cc_buf_str(&out, "Error: ");
-        for (const char *p = err->msg; *p; p++) {
-                cc_buf_char(&out, *p);
-                if (*p == '\n' && cli->n_items)
-                        cc_buf_str(&out, "Error: ");
-        }
-        cc_buf_char(&out, '\n');
+        for (size_t i = 0; i < cli->n_items; i++)
+                cc_buf_printf(&out, "Error: %s: item %s: %s\n", cli->items_verb, cli->items[i].id,
+                              cli->items[i].error);
+        if (cli->n_items == 0)
+                cc_buf_printf(&out, "Error: %s\n", err->msg);
         if (err->hint[0])
                 cc_buf_printf(&out, "Hint: %s\n", err->hint);
         (void)fwrite(out.data, 1, out.len, stderr);

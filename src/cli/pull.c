@@ -29,18 +29,26 @@ static void grow(struct pull_progress *p, size_t n)
         p->n = n;
 }
 
+/* Bytes of one layer: the sum on the terminal, a line when the layer is complete. */
 static void layer_progress(struct pull_progress *p, const struct image_progress *now)
 {
         CC_FREE char *line = NULL;
         int64_t done = 0;
         int64_t total = 0;
         size_t finished = 0;
+        bool complete = now->total_bytes > 0 && now->bytes >= now->total_bytes;
 
         grow(p, now->total);
         if (now->index < p->n) {
+                if (complete && !p->layers[now->index].finished) {
+                        CC_FREE char *step = xasprintf("%s: layer %zu/%zu fetched", p->what,
+                                                       now->index + 1, now->total);
+
+                        progress_step(step);
+                }
                 p->layers[now->index].done = now->bytes;
                 p->layers[now->index].total = now->total_bytes;
-                p->layers[now->index].finished = now->phase == IMAGE_CONVERT;
+                p->layers[now->index].finished = complete;
         }
         for (size_t i = 0; i < p->n; i++) {
                 done += p->layers[i].done;
@@ -54,21 +62,20 @@ static void layer_progress(struct pull_progress *p, const struct image_progress 
 static void on_progress(void *ctx, const struct image_progress *now)
 {
         static const char *const steps[] = {
-                [IMAGE_RESOLVE] = "resolving", [IMAGE_LAYER] = "",    [IMAGE_CONVERT] = "converted",
-                [IMAGE_COMMIT] = "committing", [IMAGE_DONE] = "done",
+                [IMAGE_RESOLVE] = "resolving",
+                [IMAGE_CONVERT] = "converting",
+                [IMAGE_COMMIT] = "committing",
+                [IMAGE_DONE] = "done",
         };
         struct pull_progress *p = ctx;
         CC_FREE char *line = NULL;
 
-        if (now->phase == IMAGE_LAYER || now->phase == IMAGE_CONVERT)
+        if (now->phase == IMAGE_LAYER) {
                 layer_progress(p, now);
-        if (now->phase == IMAGE_LAYER)
                 return;
-        if (now->phase == IMAGE_CONVERT)
-                line = xasprintf("%s: layer %zu/%zu %s", p->what, now->index + 1, now->total,
-                                 steps[now->phase]);
-        else
-                line = xasprintf("%s: %s", p->what, steps[now->phase]);
+        }
+        line = xasprintf("%s: %s", p->what, steps[now->phase]);
+        progress_update(line, 0, 0);
         progress_step(line);
 }
 

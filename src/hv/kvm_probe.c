@@ -121,15 +121,15 @@ static void fill_memory(uint8_t *mem)
 
 static int set_cpuid(int kvm, int vcpu)
 {
-        static struct {
-                struct kvm_cpuid2 head;
-                struct kvm_cpuid_entry2 entries[MAX_CPUID];
-        } list;
+        static union {
+                struct kvm_cpuid2 list;
+                char room[sizeof(struct kvm_cpuid2) + MAX_CPUID * sizeof(struct kvm_cpuid_entry2)];
+        } cpuid;
 
-        list.head.nent = MAX_CPUID;
-        if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &list) < 0)
+        cpuid.list.nent = MAX_CPUID;
+        if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid) < 0)
                 return -1;
-        return ioctl(vcpu, KVM_SET_CPUID2, &list);
+        return ioctl(vcpu, KVM_SET_CPUID2, &cpuid);
 }
 
 static int set_sregs(int vcpu)

@@ -91,10 +91,7 @@ int meta_image_put(struct meta *m, const char *kind, const struct image_record *
 
 static int load(const char *kind, const char *text, struct image_record *ret, struct cc_err *err)
 {
-        CC_JSON json_t *json = NULL;
-        int r = cc_json_parse(text, strlen(text), "image record", &json, err);
-
-        return r < 0 ? r : record_load(type_of(kind), json, ret, err);
+        return record_parse(type_of(kind), text, strlen(text), ret, err);
 }
 
 int meta_image_get(struct meta *m, const char *kind, const char *ref, struct image_record *ret,

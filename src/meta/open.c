@@ -175,7 +175,7 @@ static int open_existing(struct meta *m, int *ret_version, struct cc_err *err)
         return r < 0 ? r : 1;
 }
 
-/* Under meta.lock: someone else may have done it meanwhile. */
+/* Under meta.lock, which whoever finished before us may have held until just now: look again. */
 static int create_or_upgrade(struct meta *m, struct cc_err *err)
 {
         int version = META_VERSION;
@@ -213,22 +213,36 @@ static int make_dirs(const struct meta *m, const char *locks, struct cc_err *err
         return r == -CC_DENIED ? denied(err) : r;
 }
 
+/* Many first commands may start at once: one makes the store under meta.lock, the others look for
+ * it meanwhile and need no lock once it is there. */
 static int open_store(struct meta *m, struct cc_err *err)
 {
+        int64_t deadline = cc_monotonic() + m->busy_ms * CC_NSEC_PER_MSEC;
         CC_FREE char *locks = cc_path_join(m->root, "locks");
         CC_FREE char *lock_path = cc_path_join(locks, "meta.lock");
-        CC_CLOSE int lock = -1;
-        int version = META_VERSION;
-        int r = open_existing(m, &version, err);
+        int delay = 0;
 
-        if (r < 0 || (r > 0 && version == META_VERSION))
-                return r < 0 ? r : 0;
-        meta_db_close(m);
-        r = make_dirs(m, locks, err);
-        if (r == 0)
-                r = cc_lock(lock_path, CC_LOCK_EXCLUSIVE, "meta.init",
-                            cc_monotonic() + m->busy_ms * CC_NSEC_PER_MSEC, &lock, err);
-        return r < 0 ? r : create_or_upgrade(m, err);
+        for (;;) {
+                CC_CLOSE int lock = -1;
+                struct cc_err busy = CC_ERR_INIT;
+                int version = META_VERSION;
+                int r = open_existing(m, &version, err);
+
+                if (r < 0 || (r > 0 && version == META_VERSION))
+                        return r < 0 ? r : 0;
+                meta_db_close(m);
+                r = make_dirs(m, locks, err);
+                if (r < 0)
+                        return r;
+                r = cc_lock_try(lock_path, CC_LOCK_EXCLUSIVE, "meta.init", &lock, &busy);
+                if (r == 0)
+                        return create_or_upgrade(m, err);
+                if (r != -CC_BUSY)
+                        return cc_err_copy(err, &busy);
+                r = meta_backoff(deadline, &delay, err);
+                if (r < 0)
+                        return r;
+        }
 }
 
 int meta_open(const struct meta_open_args *args, struct meta **ret, struct cc_err *err)

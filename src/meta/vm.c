@@ -17,11 +17,13 @@ static int no_vm(const char *ref, struct cc_err *err)
 
 /* ---- reading ---- */
 
-static int parse_row(sqlite3_stmt *s, struct vm_record *ret, struct cc_err *err)
+/* Column 0 holds the record. A damaged one is an error that names the row. */
+static int parse_row(sqlite3_stmt *s, const char *id, struct vm_record *ret, struct cc_err *err)
 {
         const char *text = meta_text(s, 0);
+        int r = vm_record_parse(text, (size_t)sqlite3_column_bytes(s, 0), ret, err);
 
-        return vm_record_parse(text, (size_t)sqlite3_column_bytes(s, 0), ret, err);
+        return r < 0 && err ? cc_wrap(err, "store: row %s", id) : r;
 }
 
 int meta_vm_get(struct meta *m, const char *id, struct vm_record *ret, struct cc_err *err)
@@ -35,7 +37,7 @@ int meta_vm_get(struct meta *m, const char *id, struct vm_record *ret, struct cc
         r = meta_step(m, s, err);
         if (r < 0)
                 return r;
-        return r == 0 ? no_vm(id, err) : parse_row(s, ret, err);
+        return r == 0 ? no_vm(id, err) : parse_row(s, id, ret, err);
 }
 
 /* Smallest text behind every text that starts with `prefix`; NULL if there is none. */
@@ -187,7 +189,7 @@ static int visit(struct meta *m, int64_t rowid, meta_vm_fn fn, void *ctx, struct
                 sqlite3_bind_int64(s, 1, rowid);
                 r = meta_step(m, s, err);
                 if (r > 0)
-                        r = parse_row(s, &vm, err);
+                        r = parse_row(s, meta_text(s, 1), &vm, err);
                 else if (r == 0) /* deleted by the callback of an earlier row */
                         return 0;
                 if (r < 0)

@@ -48,8 +48,7 @@ static int bad(const struct where *w, const char *what, const char *why, struct 
                        " ", why);
 }
 
-/* An empty record is not quite all zero: "absent" of a tristate is -1. */
-static void set_empty(const struct record_type *type, void *rec)
+void record_init(const struct record_type *type, void *rec)
 {
         memset(rec, 0, type->size);
         for (size_t i = 0; i < type->n; i++) {
@@ -58,7 +57,7 @@ static void set_empty(const struct record_type *type, void *rec)
                 if (f->type == FIELD_TRISTATE)
                         *(int *)at(rec, f) = -1;
                 else if (f->type == FIELD_OBJECT)
-                        set_empty(f->sub, at(rec, f));
+                        record_init(f->sub, at(rec, f));
         }
 }
 
@@ -120,7 +119,7 @@ void *record_array_add(const struct record_type *sub, struct record_array *a)
         if ((a->len & (a->len - 1)) == 0)
                 a->v = xreallocarray(a->v, a->len ? a->len * 2 : 1, sub->size);
         el = (char *)a->v + a->len++ * sub->size;
-        set_empty(sub, el);
+        record_init(sub, el);
         return el;
 }
 
@@ -218,7 +217,7 @@ static int load_field(const struct field *f, const json_t *v, void *p, const cha
                 return load_object(f->sub, what, v, p, w, err);
         case FIELD_PTR:
                 *(void **)p = xcalloc(1, f->sub->size);
-                set_empty(f->sub, *(void **)p);
+                record_init(f->sub, *(void **)p);
                 return load_object(f->sub, what, v, *(void **)p, w, err);
         case FIELD_ARRAY:
                 return load_array(f, v, p, what, w, err);
@@ -269,7 +268,7 @@ int record_load(const struct record_type *type, const json_t *json, void *rec, s
 {
         int r;
 
-        set_empty(type, rec);
+        record_init(type, rec);
         r = load_object(type, type->what, json, rec, NULL, err);
         if (r < 0)
                 record_clear(type, rec);

@@ -65,6 +65,14 @@ enum record_view { RECORD_STORE, RECORD_PUBLIC };
  * error, unless the field has FIELD_NULLS). Values of unknown keys are shared with `json`. */
 int record_load(const struct record_type *type, const json_t *json, void *rec, struct cc_err *err);
 
+/* record_load() from text: `n` bytes with a NUL behind them. Same results, several times faster for
+ * documents that record_dump() wrote. */
+int record_parse(const struct record_type *type, const char *text, size_t n, void *rec,
+                 struct cc_err *err);
+
+/* Make *rec empty: all zero, and tristates absent. */
+void record_init(const struct record_type *type, void *rec);
+
 /* New reference; keys in table order, then (stored view only) the unknown ones. */
 json_t *record_dump(const struct record_type *type, const void *rec, enum record_view view);
 

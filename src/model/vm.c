@@ -270,8 +270,9 @@ static int labels_check(const json_t *labels, struct cc_err *err)
 }
 
 /* Name the VM in front of what is wrong with its record, as far as the document tells. */
-static int wrap_named(const json_t *json, struct cc_err *err)
+static int wrap_named(const char *text, size_t n, struct cc_err *err)
 {
+        CC_JSON json_t *json = json_loadb(text, n, 0, NULL);
         const char *name =
                 json_string_value(json_object_get(json_object_get(json, "config"), "name"));
 
@@ -282,17 +283,13 @@ static int wrap_named(const json_t *json, struct cc_err *err)
 
 int vm_record_parse(const char *text, size_t n, struct vm_record *ret, struct cc_err *err)
 {
-        CC_JSON json_t *json = NULL;
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
-        int r = cc_json_parse(text, n, "vm record", &json, err);
+        int r = record_parse(&vm_record_type, text, n, &vm, err);
 
-        if (r < 0)
-                return r;
-        r = record_load(&vm_record_type, json, &vm, err);
         if (r == 0)
                 r = labels_check(vm.config.labels, err);
         if (r < 0)
-                return err ? wrap_named(json, err) : r;
+                return err ? wrap_named(text, n, err) : r;
         *ret = vm;
         vm = (struct vm_record)VM_RECORD_INIT;
         return 0;

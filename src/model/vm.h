@@ -127,6 +127,7 @@ int vm_nics_check(const struct vm_record *vm, struct cc_err *err);
  */
 int vm_disks_check(const struct vm_record *vm, struct cc_err *err);
 
-/* Decode the stored JSON text of a row, and the reverse (caller frees). */
+/* Decode the stored JSON text of a row (a NUL follows its n bytes), and the reverse (caller frees).
+ */
 int vm_record_parse(const char *text, size_t n, struct vm_record *ret, struct cc_err *err);
 char *vm_record_text(const struct vm_record *vm);

@@ -44,44 +44,50 @@ static void clear_proc(struct vm_record *vm)
         free(TAKE_PTR(vm->proc));
 }
 
+static int relay_for(const struct config *c, const struct hv_driver *drv,
+                     const struct vm_record *vm, const struct vm_proc *proc, struct cc_err *err)
+{
+        CC_FREE char *lock_dir = layout_lock_dir(c);
+        CC_FREE char *lock = xasprintf("%s/vm/%s.console.lock", lock_dir, vm->id);
+        CC_FREE char *listen_path = cc_path_join(vm->run_dir, VM_CONSOLE_SOCKET);
+        CC_FREE char *source = NULL;
+        CC_FREE char *log = NULL;
+        struct console_relay relay = {
+                .listen_path = listen_path,
+                .vmm_pidfd = proc->pidfd,
+                .lock_path = lock,
+        };
+
+        if (!drv->serial_name)
+                return 0;
+        source = cc_path_join(vm->run_dir, drv->serial_name);
+        if (drv->console_log_name)
+                log = cc_path_join(vm->log_dir, drv->console_log_name);
+        relay.source = source;
+        relay.log_path = log;
+        return console_relay_start(&relay, err);
+}
+
 int vm_relay_ensure(const struct config *c, const struct vm_record *vm, struct cc_err *err)
 {
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
-        CC_FREE char *lock_dir = layout_lock_dir(c);
-        CC_FREE char *lock = xasprintf("%s/vm/%s.console.lock", lock_dir, vm->id);
-        CC_FREE char *listen_path = NULL;
-        CC_FREE char *source = NULL;
-        CC_FREE char *log = NULL;
         const struct hv_driver *drv;
-        struct console_relay relay;
         int r = hv_driver_find(vm->hypervisor, &drv, err);
 
         if (r < 0)
                 return r;
-        if (!drv->serial_name)
-                return 0;
         if (vm_find_live(drv, vm, &proc) < 0)
                 return cc_fail(err, CC_STATE, "vm not running");
-        source = cc_path_join(vm->run_dir, drv->serial_name);
-        listen_path = cc_path_join(vm->run_dir, VM_CONSOLE_SOCKET);
-        if (drv->console_log_name)
-                log = cc_path_join(vm->log_dir, drv->console_log_name);
-        relay = (struct console_relay){
-                .source = source,
-                .listen_path = listen_path,
-                .log_path = log,
-                .vmm_pidfd = proc.pidfd,
-                .lock_path = lock,
-        };
-        return console_relay_start(&relay, err);
+        return relay_for(c, drv, vm, &proc, err);
 }
 
 /* The guest runs with or without somebody at its console. */
-static void start_relay(struct engine *e, const struct vm_record *vm)
+static void start_relay(struct engine *e, const struct hv_driver *drv, const struct vm_record *vm,
+                        const struct vm_proc *proc)
 {
         struct cc_err err = CC_ERR_INIT;
 
-        if (vm_relay_ensure(e->config, vm, &err) < 0)
+        if (relay_for(e->config, drv, vm, proc, &err) < 0)
                 cc_warn("vm.start", "vm %s: %s", vm->id, err.msg);
 }
 
@@ -142,7 +148,7 @@ static int adopt(struct engine *e, const struct hv_driver *drv, struct vm_record
                 if (r < 0)
                         return r;
         }
-        start_relay(e, vm);
+        start_relay(e, drv, vm, proc);
         return 1;
 }
 
@@ -266,7 +272,7 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
                 quiesce(e, vm, net);
                 return r;
         }
-        start_relay(e, vm);
+        start_relay(e, drv, vm, &proc);
         return 0;
 }
 

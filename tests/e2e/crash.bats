@@ -2,6 +2,7 @@
 # kill -9 and failures at every labelled step of create, start, stop and rm (state.md §3), then the verb
 # that repairs (state.md §8): nothing is left behind, nothing blocks, repairing again changes nothing.
 
+bats_require_minimum_version 1.5.0
 load lib
 
 setup()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # VM verbs against real guests under emulation: what records, files, processes and the guest itself show.
 
+bats_require_minimum_version 1.5.0
 load lib
 
 setup()

@@ -128,6 +128,7 @@ const struct cmd cmd_vm_debug = {
         .opts = groups,
         .excludes = vm_excludes,
         .size = sizeof(struct options),
+        .flags = CMD_STREAM,
         .complete = COMPLETE_IMAGE,
         .run = run,
 };

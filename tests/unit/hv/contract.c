@@ -3,11 +3,16 @@
  * find, stop, kill, a crash during launch, no leftovers, and that no descriptor of the caller lives
  * on in the VMM. The guest is COCOON_TEST_KERNEL (and COCOON_TEST_INITRD); without it the firmware
  * runs with an empty disk, which is enough for all of this. COCOON_TEST_READY names a line that the
- * guest prints when it is up: then the boot is awaited and timed.
+ * guest prints when it is up: then the boot is awaited and timed. COCOON_TEST_POWER says that the
+ * guest obeys its power button.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,6 +20,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -306,6 +313,17 @@ static void test_debug_is_the_launch(void **state)
         must(f->drv->stop(&f->env, f->run, &proc, 0, &err), &err);
 }
 
+static uint16_t free_port(void)
+{
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        socklen_t n = sizeof(a);
+        CC_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(bind(fd, (struct sockaddr *)&a, n), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+        return ntohs(a.sin_port);
+}
+
 static void test_boot(void **state)
 {
         struct fixture *f = fixture(state);
@@ -332,7 +350,13 @@ static void test_boot(void **state)
         print_message("%s: launch to guest's own line %lld ms\n", f->drv->name,
                       (long long)((cc_monotonic() - start) / CC_NSEC_PER_MSEC));
         assert_true(up);
-        must(f->drv->stop(&f->env, f->run, &proc, 0, &err), &err);
+        start = cc_monotonic();
+        must(f->drv->stop(&f->env, f->run, &proc, 12000, &err), &err);
+        print_message("%s: stop %lld ms\n", f->drv->name,
+                      (long long)((cc_monotonic() - start) / CC_NSEC_PER_MSEC));
+        assert_int_equal(cc_pidfd_wait(proc.pidfd, 0), 1);
+        if (getenv("COCOON_TEST_POWER"))
+                assert_true(cc_monotonic() - start < 10 * CC_NSEC_PER_SEC);
 }
 
 static void test_refused_capability(void **state)
@@ -361,6 +385,130 @@ static void test_refused_capability(void **state)
         assert_int_equal(f->drv->check(&f->env, &spec, &err), -CC_UNSUPPORTED);
 }
 
+/* As many devices as the driver says it takes, all at once: the VMM must agree. */
+static void test_full_machine(void **state)
+{
+        struct fixture *f = fixture(state);
+        size_t n_disks = f->drv->max_disks < 40 ? f->drv->max_disks : 40;
+        size_t n_nics = f->drv->caps & HV_CAP_USER_NET ? f->drv->max_nics : 0;
+        CC_FREE struct hv_disk *disks = xcalloc(n_disks, sizeof(*disks));
+        CC_FREE struct hv_nic *nics = xcalloc(n_nics + 1, sizeof(*nics));
+        struct hv_forward forward = { .guest = 22 };
+        VM_PROC struct vm_proc proc = VM_PROC_INIT;
+        CC_STRV struct cc_strv names = { 0 };
+        struct cc_err err = CC_ERR_INIT;
+
+        for (size_t i = 0; i < n_disks; i++) {
+                cc_strv_addf(&names, "cocoon-layer%zu", i);
+                disks[i] = (struct hv_disk){ .path = f->disk_path,
+                                             .serial = names.v[i],
+                                             .format = "raw",
+                                             .ro = true,
+                                             .role = "layer" };
+        }
+        for (size_t i = 0; i < n_nics; i++) {
+                cc_strv_addf(&names, "02:00:00:00:00:%02zx", i);
+                nics[i] = (struct hv_nic){ .mac = names.v[n_disks + i],
+                                           .num_queues = 4,
+                                           .queue_size = 512 };
+        }
+        /* The port to forward: one that was free a moment ago. */
+        forward.host = free_port();
+        f->spec.disks = disks;
+        f->spec.n_disks = n_disks;
+        f->spec.nics = nics;
+        f->spec.n_nics = n_nics;
+        f->spec.forwards = &forward;
+        f->spec.n_forwards = n_nics ? 1 : 0;
+        launch(f, &proc);
+        must(f->drv->stop(&f->env, f->run, &proc, 0, &err), &err);
+}
+
+static bool make_tap(const char *name, short flags)
+{
+        CC_CLOSE int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+        struct ifreq ifr = { 0 };
+
+        memcpy(ifr.ifr_name, name, strlen(name) + 1);
+        ifr.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | flags);
+        return fd >= 0 && ioctl(fd, TUNSETIFF, &ifr) == 0 && ioctl(fd, TUNSETPERSIST, 1) == 0;
+}
+
+/* A process that keeps a network namespace with two TAPs alive. Returns 0 when it cannot. */
+static pid_t hold_netns(int *ret_end)
+{
+        int ready[2];
+        int end[2];
+        pid_t pid;
+        char c = 0;
+
+        assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+        assert_int_equal(pipe2(end, O_CLOEXEC), 0);
+        pid = fork();
+        if (pid == 0) {
+                close(end[1]);
+                if (unshare(CLONE_NEWNET) < 0 || !make_tap("one", 0) ||
+                    !make_tap("many", IFF_MULTI_QUEUE) || write(ready[1], "y", 1) != 1)
+                        _exit(1);
+                (void)!read(end[0], &c, 1);
+                _exit(0);
+        }
+        close(ready[1]);
+        close(end[0]);
+        *ret_end = end[1];
+        if (read(ready[0], &c, 1) != 1) {
+                (void)waitpid(pid, NULL, 0);
+                pid = 0;
+        }
+        close(ready[0]);
+        return pid;
+}
+
+/* TAP NICs of one and of two queue pairs, and the VMM inside the VM's network namespace. */
+static void test_tap_nics(void **state)
+{
+        struct fixture *f = fixture(state);
+        struct hv_nic nics[2] = {
+                { .tap = "one",
+                  .mac = "02:00:00:00:00:01",
+                  .num_queues = 2,
+                  .queue_size = 512,
+                  .mtu = 1450 },
+                { .tap = "many", .mac = "02:00:00:00:00:02", .num_queues = 4, .queue_size = 512 },
+        };
+        VM_PROC struct vm_proc proc = VM_PROC_INIT;
+        CC_CLOSE int end = -1;
+        CC_FREE char *netns = NULL;
+        CC_FREE char *vmm_netns = NULL;
+        struct cc_err err = CC_ERR_INIT;
+        struct stat want;
+        struct stat got;
+        pid_t holder = hold_netns(&end);
+
+        if (holder == 0) {
+                print_message("skipped: cannot make TAP devices here\n");
+                skip();
+        }
+        netns = xasprintf("/proc/%d/ns/net", (int)holder);
+        f->spec.netns = netns;
+        f->spec.nics = nics;
+        f->spec.n_nics = 2;
+        launch(f, &proc);
+        vmm_netns = xasprintf("/proc/%d/ns/net", (int)proc.pid);
+        assert_int_equal(stat(netns, &want), 0);
+        assert_int_equal(stat(vmm_netns, &got), 0);
+        assert_true(want.st_ino == got.st_ino);
+        must(f->drv->stop(&f->env, f->run, &proc, 0, &err), &err);
+
+        /* A missing TAP is named, and nothing is left. */
+        nics[1].tap = "none";
+        assert_true(f->drv->launch(&f->env, &f->spec, &proc, &err) < 0);
+        assert_non_null(strstr(err.msg, "none"));
+        no_runtime_files(f);
+        close(TAKE_FD(end));
+        (void)waitpid(holder, NULL, 0);
+}
+
 #define CASE(fn)                                                                                   \
         {                                                                                          \
 #fn, fn, setup, teardown, NULL                                                     \
@@ -376,6 +524,8 @@ int main(void)
                 CASE(test_callers_pipe),
                 CASE(test_debug_is_the_launch),
                 CASE(test_boot),
+                CASE(test_full_machine),
+                CASE(test_tap_nics),
                 CASE(test_refused_capability),
         };
         const struct hv_driver *drv;

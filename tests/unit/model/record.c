@@ -208,6 +208,105 @@ static void strings_that_json_cannot_hold(void **state)
         assert_string_equal(json_string_value(json_object_get(j, "path")), "/a/?");
 }
 
+/* Both readers must agree on this text: accept alike and give the same record. */
+static bool readers_agree(const struct record_type *type, const char *text, size_t n)
+{
+        CC_FREE void *fast = xcalloc(1, type->size);
+        CC_FREE void *strict = xcalloc(1, type->size);
+        CC_JSON json_t *json = json_loadb(text, n, JSON_DECODE_ANY, NULL);
+        struct cc_err err = CC_ERR_INIT;
+        int a = record_parse(type, text, n, fast, &err);
+        int b = json ? record_load(type, json, strict, &err) : -CC_INVALID;
+
+        if (a != b)
+                fail_msg("%d != %d for %s", a, b, text);
+        if (a == 0) {
+                CC_JSON json_t *x = record_dump(type, fast, RECORD_STORE);
+                CC_JSON json_t *y = record_dump(type, strict, RECORD_STORE);
+
+                if (!json_equal(x, y))
+                        fail_msg("different records for %s", text);
+        }
+        record_clear(type, fast);
+        record_clear(type, strict);
+        return a == 0;
+}
+
+static void the_fast_reader_agrees(void **state)
+{
+        static const char *const special[] = {
+                "{}",
+                "",
+                " ",
+                "{",
+                "{}x",
+                "[]",
+                "null",
+                "{\"id\":\"a\\u0041\\n\\/\"}",
+                "{\"id\":\"a\",\"id\":\"b\"}",
+                "{\"\\u0069d\":\"x\"}",
+                "{\"pid\":01}",
+                "{\"pid\":-0}",
+                "{\"pid\":- 1}",
+                "{\"pid\":1e3}",
+                "{\"pid\":1.0}",
+                "{\"pid\":9223372036854775807}",
+                "{\"pid\":9223372036854775808}",
+                "{\"pid\":123456789012345678}",
+                "{\"id\":\"\xc3\xa9\"}",
+                "{\"id\":\"\xc3\"}",
+                "{\"id\":\"\xed\xa0\x80\"}",
+                "{\"id\":\"\t\"}",
+                "{\"id\":\"\\q\"}",
+                "{\"first_booted\":truefalse}",
+                "{\"id\":nullx}",
+                "{\"id\":null}",
+                "{\"network_configs\":[null,{}]}",
+                "{\"network_configs\":[nul]}",
+                "{\"storage_configs\":[null]}",
+                "{\"storage_configs\":[{},]}",
+                "{\"snapshot_ids\":{\"b\":{},\"a\":{}}}",
+                "{\"snapshot_ids\":{\"a\":{},\"a\":{}}}",
+                "{\"snapshot_ids\":{\"a\":null}}",
+                "{\"snapshot_ids\":{\"a\":{\"x\":1}}}",
+                "{\"config\":{\"labels\":[1,{\"a\":\"]\"}],\"publish\":[\"a\",\"b\"]}}",
+                "{\"x\":1,\"x\":2}",
+                "{\"x\":[[[[]]]]}",
+                "{\"x\":[}",
+                "{\"x\":tru}",
+                "{\"x\":,}",
+                "{ \"id\" : \"a\" ,\n\"x\" : -1.5e+3 }",
+                "{\"id\" \"a\"}",
+                "{\"id\":\"a\" \"x\":1}",
+                "{\"created_at\":\"2026-01-02T03:04:05+01:00\"}",
+                "{\"created_at\":\"no\"}",
+        };
+        CC_JSON json_t *whole = sample_object(&vm_record_type, 0);
+        CC_FREE char *text = cc_json_compact(whole);
+        size_t n = strlen(text);
+        unsigned accepted = 0;
+        uint32_t seed = 1;
+
+        (void)state;
+        for (size_t i = 0; i < CC_ARRAY_LEN(special); i++)
+                readers_agree(&vm_record_type, special[i], strlen(special[i]));
+        assert_true(readers_agree(&vm_record_type, text, n));
+        for (size_t cut = 0; cut < n; cut += 7) {
+                CC_FREE char *part = xstrndup(text, cut);
+
+                assert_false(readers_agree(&vm_record_type, part, cut));
+        }
+        for (int i = 0; i < 4000; i++) {
+                static const char bytes[] = "\"{}[]:,\\0a \x01\xc3\x7f-n";
+                CC_FREE char *bad = xstrdup(text);
+
+                seed = seed * 1664525 + 1013904223;
+                bad[(seed >> 8) % n] = bytes[(seed >> 3) % (sizeof(bytes) - 1)];
+                accepted += readers_agree(&vm_record_type, bad, n);
+        }
+        assert_in_range(accepted, 100, 3900); /* both sides of the comparison were seen */
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -216,6 +315,7 @@ int main(void)
                 cmocka_unit_test(null_is_absent_but_not_in_arrays),
                 cmocka_unit_test(image_clear_frees_both_kinds),
                 cmocka_unit_test(strings_that_json_cannot_hold),
+                cmocka_unit_test(the_fast_reader_agrees),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
