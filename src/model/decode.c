@@ -214,18 +214,17 @@ static bool set(struct text *t, struct cc_strv *ret)
                 if (!string(t, &key))
                         return false;
                 cc_strv_take(ret, key);
-                if (ret->len > 1) {
-                        int c = strcmp(ret->v[ret->len - 2], key);
-
-                        if (c == 0)
-                                return false;
-                        sorted = sorted && c < 0;
-                }
+                if (ret->len > 1)
+                        sorted = sorted && strcmp(ret->v[ret->len - 2], key) < 0;
                 if (!take(t, ':') || !take(t, '{') || !take(t, '}'))
                         return false;
         } while (take(t, ','));
-        /* Doubled keys are only seen when they are neighbours. */
-        return sorted && take(t, '}');
+        if (!sorted)
+                cc_strv_sort(ret);
+        for (size_t i = 1; i < ret->len && !sorted; i++)
+                if (cc_streq(ret->v[i - 1], ret->v[i]))
+                        return false;
+        return take(t, '}');
 }
 
 static bool strings(struct text *t, struct cc_strv *ret)
