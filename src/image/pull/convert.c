@@ -1,13 +1,17 @@
 /* Compressed bytes → plain tar → EROFS. See convert.h. */
 #include "image/pull/convert.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/interrupt.h"
 #include "base/size.h"
-#include "image/pull/erofs_build.h"
+#include "config/layout.h"
+#include "image/erofs/tar.h"
+#include "image/pull/ahead.h"
 
 enum {
         /* Real layers compress five- to tenfold, zero-filled files a thousandfold. A layer this
@@ -48,21 +52,69 @@ static int read_plain(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err
         return 0;
 }
 
-/* The digest covers everything behind the tar's end marker too. */
-static int drain(struct plain *p, struct cc_err *err)
+const char *convert_builder(void)
 {
-        CC_FREE char *buf = xmalloc(1 << 16);
-        size_t n = 1;
-        int r = 0;
+        return "cocoon-erofs/1";
+}
 
-        while (r == 0 && n > 0)
-                r = read_plain(p, buf, 1 << 16, &n, err);
+static int open_writer(const struct config *config, const char *out, int *ret_fd,
+                       struct erofs_writer **ret, struct cc_err *err)
+{
+        CC_FREE char *temp = layout_oci_temp(config);
+        CC_CLOSE int fd = open(out, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+        struct erofs_writer_args args = { .temp_dir = temp };
+        int r;
+
+        if (fd < 0)
+                return cc_fail_errno(err, errno, "create %s", out);
+        args.fd = fd;
+        args.max_bytes = config->layer_max_size > 0 ? (uint64_t)config->layer_max_size : 0;
+        r = erofs_writer_open(&args, ret, err);
+        if (r == 0)
+                *ret_fd = TAKE_FD(fd);
         return r;
 }
 
-const char *convert_builder(void)
+/* Everything of the tar into the writer; the digest of the plain bytes into hex. */
+static int feed(struct plain *plain, struct erofs_writer *w, char hex[DIGEST_HEX_LEN + 1],
+                struct cc_err *err)
 {
-        return erofs_builder();
+        AHEAD struct ahead *ahead = NULL;
+        int r = ahead_start(read_plain, plain, &ahead, err);
+
+        if (r == 0)
+                r = erofs_add_tar(w, ahead_read, ahead, err);
+        if (r < 0)
+                return r;
+        ahead_stop(TAKE_PTR(ahead));
+        digest_hex(plain->digest, hex);
+        return 0;
+}
+
+static int convert(const struct config *config, struct plain *plain, const char *diff_id,
+                   const char *out, struct built_layer *ret, struct cc_err *err)
+{
+        EROFS_WRITER struct erofs_writer *w = NULL;
+        CC_CLOSE int fd = -1;
+        char hex[DIGEST_HEX_LEN + 1];
+        struct erofs_stats stats;
+        uint8_t uuid[16];
+        int r = open_writer(config, out, &fd, &w, err);
+
+        if (r == 0)
+                r = feed(plain, w, hex, err);
+        if (r < 0)
+                return r;
+        if (diff_id && !cc_streq(hex, digest_digits(diff_id)))
+                return cc_fail(err, CC_CORRUPT, "the unpacked layer has sha256:%s instead of %s",
+                               hex, diff_id);
+        erofs_uuid(hex, uuid);
+        r = erofs_writer_finish(w, uuid, &stats, err);
+        if (r == 0)
+                r = digest_of_fd(fd, ret->erofs_sha256, NULL, err);
+        if (r == 0)
+                (void)snprintf(ret->diff_id, sizeof(ret->diff_id), "sha256:%s", hex);
+        return r;
 }
 
 int convert_layer(const struct config *config, inflate_source_fn source, void *ctx,
@@ -72,33 +124,17 @@ int convert_layer(const struct config *config, inflate_source_fn source, void *c
         DIGEST struct digest *digest = digest_new();
         struct plain plain = { .digest = digest };
         struct built_layer built;
-        struct erofs_builder *b = NULL;
-        char hex[DIGEST_HEX_LEN + 1];
         int r = inflate_open(INFLATE_LAYER, source, ctx, "layer", &inflate, err);
 
         if (r < 0)
                 return r;
         plain.inflate = inflate;
         plain.max = config->layer_max_size > 0 ? config->layer_max_size : INT64_MAX;
-        r = erofs_build_start(out, config, &b, err);
-        if (r == 0)
-                r = erofs_build_read(b, read_plain, &plain, err);
-        if (r == 0)
-                r = drain(&plain, err);
-        if (r == 0) {
-                digest_hex(digest, hex);
-                if (diff_id && !cc_streq(hex, digest_digits(diff_id)))
-                        r = cc_fail(err, CC_CORRUPT,
-                                    "the unpacked layer has sha256:%s instead of %s", hex, diff_id);
-        }
-        if (r == 0)
-                r = erofs_build_finish(b, hex, built.erofs_sha256, err);
-        erofs_build_free(b);
+        r = convert(config, &plain, diff_id, out, &built, err);
         if (r < 0) {
                 (void)cc_unlink(out, NULL);
                 return r;
         }
-        (void)snprintf(built.diff_id, sizeof(built.diff_id), "sha256:%s", hex);
         *ret = built;
         return 0;
 }
