@@ -153,6 +153,23 @@ create()
 	[ "$(cat "$T/out")" = $'a\nb\nc' ]
 }
 
+@test "progress: plain lines on request, bars only on a terminal, never with JSON" {
+	archive=$(tiny)
+	run -0 --separate-stderr cocoon --progress plain image import again "$archive"
+	[ -z "$output" ]
+	[[ $stderr == *"import again: done"*"imported: again"* ]]
+	run -0 --separate-stderr cocoon image import again "$archive"
+	[ "${#stderr_lines[@]}" = 1 ]
+	run -0 --separate-stderr cocoon --progress plain image import again "$archive" -o json
+	[ -z "$stderr" ]
+	[ "$(jq -r '.name, .type' <<<"$output" | paste -sd' ')" = "again oci" ]
+	need script
+	out=$(script -qec "$COCOON image import again $archive" /dev/null </dev/null)
+	[[ $out == *$'\r\033[K'"import again: "* ]]
+	out=$(script -qec "$COCOON --progress none image import again $archive" /dev/null </dev/null)
+	[[ $out != *$'\033[K'* ]]
+}
+
 @test "image rm: nothing is removed if one cannot be resolved" {
 	run -1 cocoon image rm tiny nothing
 	[[ $output == *'image "nothing": not found in any backend'* ]]
