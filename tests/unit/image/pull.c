@@ -511,6 +511,107 @@ static void test_gzip_bomb(void **state)
         double_registry_stop(&r);
 }
 
+/* Publish an image whose only layer is a bootable base with one more entry of this name. */
+static void odd_image(struct build *b, const char *name, const char *trailer, size_t trailer_len)
+{
+        CC_BUF struct cc_buf tar = { 0 };
+
+        tar_add(&tar, "boot/", '5', NULL, 0);
+        tar_file(&tar, "boot/vmlinuz-6.1.0-1", "kernel one");
+        tar_file(&tar, "boot/initrd.img-6.1.0-1", "initrd one");
+        tar_file(&tar, name, "odd");
+        tar_end(&tar);
+        cc_buf_add(&tar, trailer, trailer_len);
+        add_layer(b, &tar, ARCHIVE_FILTER_GZIP);
+        publish(b, "v1", OCI_MANIFEST);
+}
+
+static void test_names_that_escape(void **state)
+{
+        struct world *w = *state;
+        static const char *const names[] = { "../outside", "a/../../outside", "boot/..", "/../x" };
+
+        for (size_t i = 0; i < CC_ARRAY_LEN(names); i++) {
+                static struct double_registry r;
+                CC_CLEANUP(build_free) struct build b = { .r = &r };
+
+                memset(&r, 0, sizeof(r));
+                double_registry_start(&r, "127.0.0.1");
+                odd_image(&b, names[i], NULL, 0);
+                assert_pull_fails(w, &r, CC_INVALID, "..");
+                double_registry_stop(&r);
+        }
+}
+
+/* Absolute names lose their slash, bytes that are no UTF-8 are names like any other; the digest
+ * covers what follows the end of the tar. */
+static void test_names_that_are_only_odd(void **state)
+{
+        struct world *w = *state;
+        static const char *const names[] = { "/etc/absolute", "caf\xe9\xff", "a\nb" };
+        static const char padding[9216];
+
+        for (size_t i = 0; i < CC_ARRAY_LEN(names); i++) {
+                static struct double_registry r;
+                CC_CLEANUP(build_free) struct build b = { .r = &r };
+
+                memset(&r, 0, sizeof(r));
+                double_registry_start(&r, "127.0.0.1");
+                odd_image(&b, names[i], padding, i * 4608);
+                assert_pull_ok(w, &r);
+                double_registry_stop(&r);
+        }
+}
+
+/* The kernel of a lower layer that an upper one deletes is not chosen. */
+static void test_whiteouts_hide_kernels(void **state)
+{
+        struct world *w = *state;
+        static struct double_registry r;
+        CC_CLEANUP(build_free) struct build b = { .r = &r };
+        CC_BUF struct cc_buf base = { 0 };
+        CC_BUF struct cc_buf upper = { 0 };
+        IMAGE_RECORD struct image_record record = IMAGE_RECORD_INIT;
+        struct image_files files = { 0 };
+        CC_FREE char *ref = NULL;
+        CC_FREE char *text = NULL;
+        struct cc_err err = CC_ERR_INIT;
+
+        memset(&r, 0, sizeof(r));
+        double_registry_start(&r, "127.0.0.1");
+        tar_file(&base, "boot/vmlinuz-2", "kernel two");
+        tar_file(&base, "boot/initrd.img-2", "initrd two");
+        tar_file(&base, "boot/vmlinuz-1", "kernel one");
+        tar_file(&base, "boot/initrd.img-1", "initrd one");
+        tar_end(&base);
+        add_layer(&b, &base, ARCHIVE_FILTER_GZIP);
+        publish(&b, "base", OCI_MANIFEST);
+        free(b.manifest_digest);
+        tar_file(&upper, "boot/.wh.vmlinuz-2", "");
+        tar_end(&upper);
+        add_layer(&b, &upper, ARCHIVE_FILTER_GZIP);
+        publish(&b, "v1", OCI_MANIFEST);
+
+        /* Both images take a kernel from one layer, and not the same one. */
+        assert_ok(pull(w, &r, ":base", NULL, &err), &err);
+        ref = xasprintf("127.0.0.1:%d/r/i:v1", r.port);
+        assert_ok(image_pull(&w->env, ref, false, &record, NULL, &err), &err);
+        assert_ok(image_files(&w->config, IMAGE_OCI, &record, false, &files, &err), &err);
+        assert_ok(cc_read_file(files.kernel, 100, &text, NULL, &err), &err);
+        assert_string_equal(text, "kernel one");
+        image_files_clear(&files);
+        image_record_clear(&record);
+        free(ref);
+        free(text);
+        ref = xasprintf("127.0.0.1:%d/r/i:base", r.port);
+        assert_ok(image_pull(&w->env, ref, false, &record, NULL, &err), &err);
+        assert_ok(image_files(&w->config, IMAGE_OCI, &record, false, &files, &err), &err);
+        assert_ok(cc_read_file(files.kernel, 100, &text, NULL, &err), &err);
+        assert_string_equal(text, "kernel two");
+        image_files_clear(&files);
+        double_registry_stop(&r);
+}
+
 static void test_index_with_attestations(void **state)
 {
         struct world *w = *state;
@@ -787,6 +888,9 @@ int main(void)
                 T(test_wrong_diff_id),
                 T(test_layer_above_the_limit),
                 T(test_gzip_bomb),
+                T(test_names_that_escape),
+                T(test_names_that_are_only_odd),
+                T(test_whiteouts_hide_kernels),
                 T(test_index_with_attestations),
                 T(test_manifest_without_media_type),
                 T(test_pull_by_digest),
