@@ -73,8 +73,10 @@ install: build
 	@meson install --no-rebuild -C $(BUILD)
 
 images:
-	@tools/bootstrap images
-	@os-image/build-all out
+	@tools/bootstrap images debian-image
+	@mkdir -p out
+	os-image/tiny/build out/tiny.tar
+	os-image/debian-12/build out/debian-12.tar
 
 clean:
 	rm -rf $(BUILD) out
