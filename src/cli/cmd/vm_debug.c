@@ -1,0 +1,134 @@
+/* cocoon vm debug: how a VM would be launched. */
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/output.h"
+#include "cli/vm_flags.h"
+
+struct options {
+        struct vm_flags vm;
+        struct output_flags out;
+        int64_t max_cpu, balloon;
+        const char *cow, *ch;
+};
+
+/* One shell word: bare when it is plain, else in single quotes. */
+static void shell_word(struct cc_buf *b, const char *word)
+{
+        static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                    "0123456789-_=+:,./@%";
+
+        if (*word && strspn(word, plain) == strlen(word)) {
+                cc_buf_str(b, word);
+                return;
+        }
+        cc_buf_char(b, '\'');
+        for (; *word; word++)
+                if (*word == '\'')
+                        cc_buf_str(b, "'\\''");
+                else
+                        cc_buf_char(b, *word);
+        cc_buf_char(b, '\'');
+}
+
+static void print_shell(const struct cc_strv *argv)
+{
+        CC_BUF struct cc_buf b = { 0 };
+
+        cc_buf_str(&b, "# launch command\n");
+        for (size_t i = 0; i < argv->len; i++) {
+                bool flag = argv->v[i][0] == '-';
+
+                cc_buf_str(&b, i == 0 ? "" : flag ? " \\\n  " : " ");
+                shell_word(&b, argv->v[i]);
+        }
+        cc_buf_char(&b, '\n');
+        out_text(b.data);
+}
+
+static int run(struct cli *cli, void *opts, struct cc_err *err)
+{
+        struct options *o = opts;
+        ENGINE struct engine e = { 0 };
+        DATA_DISKS struct data_disks disks = { 0 };
+        CC_STRV struct cc_strv argv = { 0 };
+        struct vm_request request;
+        int r;
+
+        cli->quiet_log = output_is_json(&o->out);
+        r = vm_flags_request(&o->vm, cli->args[0], &disks, &request, err);
+        if (r == 0)
+                r = cli_engine(cli, &e, err);
+        if (r == 0)
+                r = vm_debug(&e, &request, &argv, err);
+        if (r < 0)
+                return r;
+        if (disks.n)
+                cc_warn("vm.debug",
+                        "data disks are not created by debug; their files do not exist");
+        if (output_is_json(&o->out)) {
+                json_t *array = json_array();
+
+                for (size_t i = 0; i < argv.len; i++)
+                        json_array_append_new(array, out_string(argv.v[i]));
+                out_json(array);
+        } else {
+                print_shell(&argv);
+        }
+        return 0;
+}
+
+static const struct opt rows[] = {
+        { .name = "max-cpu",
+          .type = OPT_INT,
+          .offset = offsetof(struct options, max_cpu),
+          .metavar = "N",
+          .help = "Cloud Hypervisor: processors that can be plugged",
+          .refuse = OPT_LATER },
+        { .name = "balloon",
+          .type = OPT_INT,
+          .offset = offsetof(struct options, balloon),
+          .metavar = "MB",
+          .help = "Cloud Hypervisor: size of the balloon",
+          .refuse = OPT_LATER },
+        { .name = "cow",
+          .type = OPT_STRING,
+          .offset = offsetof(struct options, cow),
+          .metavar = "FILE",
+          .help = "Cloud Hypervisor: path of the writable disk",
+          .complete = COMPLETE_FILE,
+          .refuse = OPT_LATER },
+        { .name = "ch",
+          .type = OPT_STRING,
+          .offset = offsetof(struct options, ch),
+          .metavar = "FILE",
+          .help = "Cloud Hypervisor: its binary",
+          .complete = COMPLETE_FILE,
+          .refuse = OPT_LATER },
+        { 0 },
+};
+
+static const struct opt_group groups[] = {
+        VM_FLAG_GROUPS(struct options, vm),
+        { rows, 0, "Launch command" },
+        { output_json_opts, offsetof(struct options, out), "Output" },
+        { 0 },
+};
+
+const struct cmd cmd_vm_debug = {
+        .path = "vm debug",
+        .args = "IMAGE",
+        .min = 1,
+        .max = 1,
+        .help = "Print the command that would launch a virtual machine",
+        .long_help = "Checks the flags like 'vm create', makes nothing, and prints shell text that "
+                     "comes from the same builder as the launch itself. With -o json the words of "
+                     "the command as an array.",
+        .examples = "cocoon vm debug --qemu --memory 2G debian:12\n",
+        .opts = groups,
+        .excludes = vm_excludes,
+        .size = sizeof(struct options),
+        .flags = CMD_STREAM,
+        .complete = COMPLETE_IMAGE,
+        .run = run,
+};

@@ -1,0 +1,68 @@
+/* The command table: commands.def as an array. See cmd.h. */
+#include "cli/cmd.h"
+
+#include <string.h>
+
+#define CMD(name)    extern const struct cmd cmd_##name;
+#define HIDDEN(name) extern const struct cmd cmd_##name;
+#include "cli/commands.def"
+#undef CMD
+#undef HIDDEN
+
+#define CMD(name)    &cmd_##name,
+#define HIDDEN(name) &cmd_##name,
+static const struct cmd *const commands[] = {
+#include "cli/commands.def"
+};
+#undef CMD
+#undef HIDDEN
+
+static const struct cmd_group groups[] = {
+        { "vm", "Create, run and look after virtual machines" },
+        { "image", "Pull, import and remove images" },
+};
+
+const struct cmd *cmd_at(size_t i)
+{
+        return i < CC_ARRAY_LEN(commands) ? commands[i] : NULL;
+}
+
+const struct cmd_group *cmd_group_at(size_t i)
+{
+        return i < CC_ARRAY_LEN(groups) ? &groups[i] : NULL;
+}
+
+const char *cmd_word(const struct cmd *cmd)
+{
+        const char *blank = strrchr(cmd->path, ' ');
+
+        return blank ? blank + 1 : cmd->path;
+}
+
+bool cmd_in_group(const struct cmd *cmd, const char *group)
+{
+        const char *blank = strchr(cmd->path, ' ');
+        size_t len = blank ? (size_t)(blank - cmd->path) : 0;
+
+        if (!group)
+                group = "";
+        return strlen(group) == len && memcmp(cmd->path, group, len) == 0;
+}
+
+const struct cmd *cmd_find(const char *group, const char *word)
+{
+        for (size_t i = 0; i < CC_ARRAY_LEN(commands); i++)
+                if (cmd_in_group(commands[i], group) &&
+                    (cc_streq(cmd_word(commands[i]), word) ||
+                     (commands[i]->alias && cc_streq(commands[i]->alias, word))))
+                        return commands[i];
+        return NULL;
+}
+
+const struct cmd_group *cmd_group_find(const char *word)
+{
+        for (size_t i = 0; i < CC_ARRAY_LEN(groups); i++)
+                if (cc_streq(groups[i].name, word))
+                        return &groups[i];
+        return NULL;
+}

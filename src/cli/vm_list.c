@@ -1,0 +1,259 @@
+/* The list of VMs. See vm_list.h. */
+#include "cli/vm_list.h"
+
+#include <fnmatch.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/size.h"
+#include "base/timeutil.h"
+#include "model/vm.h"
+
+static void text_or(struct cc_buf *out, const char *text, bool raw)
+{
+        cc_buf_str(out, !cc_isempty(text) ? text : raw ? "" : "-");
+}
+
+static void put_time(struct cc_buf *out, int64_t ns, bool raw)
+{
+        char text[CC_RFC3339_MAX] = "";
+
+        if (ns && raw)
+                cc_time_rfc3339(ns, text);
+        else if (ns)
+                cc_time_table(ns, text);
+        text_or(out, text, raw);
+}
+
+static void put_size(struct cc_buf *out, int64_t bytes, bool raw)
+{
+        char text[24];
+
+        if (raw) {
+                cc_buf_printf(out, "%lld", (long long)bytes);
+                return;
+        }
+        cc_size_format(bytes, text);
+        cc_buf_str(out, text);
+}
+
+static void vm_id(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct vm_record *)p)->id, raw);
+}
+
+static void vm_name(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct vm_record *)p)->config.name, raw);
+}
+
+static void vm_state(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct vm_record *)p)->state, raw);
+}
+
+static void vm_cpu(const void *p, bool raw, struct cc_buf *out)
+{
+        cc_buf_printf(out, "%lld", (long long)((const struct vm_record *)p)->config.cpu);
+}
+
+static void vm_memory(const void *p, bool raw, struct cc_buf *out)
+{
+        put_size(out, ((const struct vm_record *)p)->config.memory, raw);
+}
+
+static void vm_storage(const void *p, bool raw, struct cc_buf *out)
+{
+        put_size(out, ((const struct vm_record *)p)->config.storage, raw);
+}
+
+static void vm_ip(const void *p, bool raw, struct cc_buf *out)
+{
+        const struct vm_record *vm = p;
+        CC_STRV struct cc_strv ips = { 0 };
+        CC_FREE char *joined = NULL;
+
+        for (size_t i = 0; i < vm->network_configs.len; i++)
+                if (vm_nic(vm, i)->network && !cc_isempty(vm_nic(vm, i)->network->ip))
+                        cc_strv_add(&ips, vm_nic(vm, i)->network->ip);
+        joined = cc_strv_join(&ips, ",");
+        text_or(out, joined, raw);
+}
+
+static void vm_mac(const void *p, bool raw, struct cc_buf *out)
+{
+        const struct vm_record *vm = p;
+        CC_STRV struct cc_strv macs = { 0 };
+        CC_FREE char *joined = NULL;
+
+        for (size_t i = 0; i < vm->network_configs.len; i++)
+                if (!cc_isempty(vm_nic(vm, i)->mac))
+                        cc_strv_add(&macs, vm_nic(vm, i)->mac);
+        joined = cc_strv_join(&macs, ",");
+        text_or(out, joined, raw);
+}
+
+static void vm_image(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct vm_record *)p)->config.image, raw);
+}
+
+static void vm_created(const void *p, bool raw, struct cc_buf *out)
+{
+        put_time(out, ((const struct vm_record *)p)->created_at, raw);
+}
+
+static void vm_started(const void *p, bool raw, struct cc_buf *out)
+{
+        put_time(out, ((const struct vm_record *)p)->started_at, raw);
+}
+
+static void vm_hypervisor(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct vm_record *)p)->hypervisor, raw);
+}
+
+static void vm_network(const void *p, bool raw, struct cc_buf *out)
+{
+        const struct vm_record *vm = p;
+
+        text_or(out, cc_isempty(vm->config.network) ? vm_net_backend(vm) : vm->config.network, raw);
+}
+
+static void vm_pid(const void *p, bool raw, struct cc_buf *out)
+{
+        cc_buf_printf(out, "%lld", (long long)((const struct vm_record *)p)->pid);
+}
+
+static const struct list_field fields[] = {
+        { "id", "ID", false, vm_id },
+        { "name", "NAME", false, vm_name },
+        { "state", "STATE", false, vm_state },
+        { "cpu", "CPU", true, vm_cpu },
+        { "memory", "MEMORY", true, vm_memory },
+        { "storage", "STORAGE", true, vm_storage },
+        { "ip", "IP", false, vm_ip },
+        { "image", "IMAGE", false, vm_image },
+        { "created", "CREATED", false, vm_created },
+        { "started", NULL, false, vm_started },
+        { "hypervisor", NULL, false, vm_hypervisor },
+        { "network", NULL, false, vm_network },
+        { "mac", NULL, false, vm_mac },
+        { "pid", NULL, true, vm_pid },
+};
+
+static bool match_label(const struct vm_record *vm, const char *value)
+{
+        const char *eq = strchr(value, '=');
+        CC_FREE char *key = eq ? xstrndup(value, (size_t)(eq - value)) : xstrdup(value);
+        const json_t *have = json_object_get(vm->config.labels, key);
+
+        return have && (!eq || cc_streq(json_string_value(have), eq + 1));
+}
+
+static bool glob(const char *pattern, const char *text)
+{
+        return text && fnmatch(pattern, text, 0) == 0;
+}
+
+static bool match(const void *item, const char *key, const char *value)
+{
+        const struct vm_record *vm = item;
+
+        if (cc_streq(key, "state"))
+                return cc_streq(value, "stale") ? cc_streq(vm->state, VM_STATE_STALE)
+                                                : cc_streq(vm->state, value);
+        if (cc_streq(key, "name"))
+                return glob(value, vm->config.name);
+        if (cc_streq(key, "image"))
+                return glob(value, vm->config.image) || cc_streq(value, vm->config.image_digest);
+        if (cc_streq(key, "hypervisor"))
+                return cc_streq(value, vm->hypervisor);
+        if (cc_streq(key, "network"))
+                return cc_streq(value, vm->config.network) || cc_streq(value, vm_net_backend(vm));
+        return match_label(vm, value);
+}
+
+static json_t *to_json(const void *item)
+{
+        return record_dump(&vm_record_type, item, RECORD_PUBLIC);
+}
+
+static const char *const filter_keys[] = { "state",   "name",  "image", "hypervisor",
+                                           "network", "label", NULL };
+static const char *const states[] = { "creating", "created", "running",      "stopped",
+                                      "error",    "stale",   VM_STATE_STALE, NULL };
+
+const struct list_type vm_list_type = {
+        .empty = "No VMs found.",
+        .fields = fields,
+        .n_fields = CC_ARRAY_LEN(fields),
+        .id = "id",
+        .filter_keys = filter_keys,
+        .state_values = states,
+        .match = match,
+        .json = to_json,
+};
+
+struct collected {
+        const struct config *config;
+        char *const *refs;
+        size_t n_refs;
+        struct vm_record *v;
+        size_t n, cap;
+};
+
+static bool is_wanted(const struct collected *c, const struct vm_record *vm)
+{
+        for (size_t i = 0; i < c->n_refs; i++) {
+                const char *ref = c->refs[i];
+
+                if (cc_streq(ref, vm->id) || cc_streq(ref, vm->config.name) ||
+                    (strlen(ref) >= 3 && cc_startswith(vm->id, ref)))
+                        return true;
+        }
+        return c->n_refs == 0;
+}
+
+static int collect(void *ctx, struct vm_record *vm, struct cc_err *err)
+{
+        struct collected *c = ctx;
+
+        if (!is_wanted(c, vm))
+                return 0;
+        if (c->n == c->cap) {
+                c->cap = c->cap ? c->cap * 2 : 64;
+                c->v = xreallocarray(c->v, c->cap, sizeof(*c->v));
+        }
+        /* The record moves: what the store gave us is zeroed, so clearing it there frees nothing.
+         */
+        c->v[c->n++] = *vm;
+        memset(vm, 0, sizeof(*vm));
+        return 0;
+}
+
+int vm_list_run(struct cli *cli, const struct list_flags *flags, char *const *refs, size_t n_refs,
+                struct cc_err *err)
+{
+        ENGINE struct engine e = { 0 };
+        struct collected c = { .config = &cli->config, .refs = refs, .n_refs = n_refs };
+        const void **items = NULL;
+        int r = list_check(&vm_list_type, flags, err);
+
+        if (r == 0)
+                r = cli_engine(cli, &e, err);
+        if (r == 0)
+                r = meta_vm_each(e.meta, collect, &c, err);
+        items = xcalloc(c.n + 1, sizeof(*items));
+        for (size_t i = 0; i < c.n; i++) {
+                vm_present(&cli->config, &c.v[i]);
+                items[i] = &c.v[i];
+        }
+        if (r == 0)
+                list_print(&vm_list_type, flags, items, c.n);
+        for (size_t i = 0; i < c.n; i++)
+                vm_record_clear(&c.v[i]);
+        free(c.v);
+        free(items);
+        return r;
+}

@@ -1,0 +1,91 @@
+/* Paths of state.md §1. See layout.h. */
+#include "config/layout.h"
+
+#include "base/alloc.h"
+#include "base/fs.h"
+
+char *layout_meta_dir(const struct config *c)
+{
+        return cc_path_join(c->root_dir, "meta");
+}
+
+char *layout_lock_dir(const struct config *c)
+{
+        return cc_path_join(c->root_dir, "locks");
+}
+
+char *layout_vm_lock(const struct config *c, const char *id)
+{
+        return xasprintf("%s/locks/vm/%s.lock", c->root_dir, id);
+}
+
+char *layout_blob_lock(const struct config *c, const char *hex)
+{
+        return xasprintf("%s/locks/blob/%s.lock", c->root_dir, hex);
+}
+
+char *layout_oci_blob(const struct config *c, const char *hex)
+{
+        return xasprintf("%s/oci/blobs/%s.erofs", c->root_dir, hex);
+}
+
+char *layout_oci_boot_dir(const struct config *c, const char *hex)
+{
+        return xasprintf("%s/oci/boot/%s", c->root_dir, hex);
+}
+
+char *layout_oci_temp(const struct config *c)
+{
+        return cc_path_join(c->root_dir, "oci/temp");
+}
+
+char *layout_cloudimg_blob(const struct config *c, const char *hex)
+{
+        return xasprintf("%s/cloudimg/blobs/%s.qcow2", c->root_dir, hex);
+}
+
+char *layout_cloudimg_temp(const struct config *c)
+{
+        return cc_path_join(c->root_dir, "cloudimg/temp");
+}
+
+char *layout_vm_run_dir(const struct config *c, const char *backend_dir, const char *id)
+{
+        return xasprintf("%s/%s/%s", c->run_dir, backend_dir, id);
+}
+
+char *layout_vm_log_dir(const struct config *c, const char *backend_dir, const char *id)
+{
+        return xasprintf("%s/%s/%s", c->log_dir, backend_dir, id);
+}
+
+static int make(const char *path, mode_t mode, struct cc_err *err)
+{
+        int r = cc_mkdir_p(path, mode, err);
+
+        if (r == -CC_DENIED)
+                cc_hint(err, "run as root, or choose directories you may write with --root-dir, "
+                             "--run-dir and --log-dir");
+        return r;
+}
+
+int layout_create(const struct config *c, struct cc_err *err)
+{
+        static const char *const dirs[] = { "locks/vm",       "locks/snap",        "locks/blob",
+                                            "oci/blobs",      "oci/boot",          "oci/temp",
+                                            "cloudimg/blobs", "cloudimg/temp",     "cni/cache",
+                                            "firmware",       "snapshot/localfile" };
+        CC_FREE char *meta = layout_meta_dir(c);
+        int r = make(c->root_dir, 0750, err);
+
+        if (r == 0)
+                r = make(meta, 0700, err);
+        for (size_t i = 0; i < CC_ARRAY_LEN(dirs) && r == 0; i++) {
+                CC_FREE char *path = cc_path_join(c->root_dir, dirs[i]);
+
+                r = make(path, 0750, err);
+        }
+        if (r == 0)
+                r = make(c->run_dir, 0750, err);
+        return r == 0 ? make(c->log_dir, 0750, err) : r;
+}

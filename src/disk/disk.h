@@ -1,0 +1,31 @@
+/* Disks: raw and qcow2 probing, copy-on-write and data disks, wrappers of mkfs.ext4 and qemu-img.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum disk_format { DISK_RAW, DISK_QCOW2 };
+
+/* What a qcow2 header says; hostile input, bounds-checked (images.md §3). */
+struct qcow2_info {
+        uint32_t version;
+        uint64_t virtual_size;
+        uint64_t backing_offset;
+        uint32_t crypt_method;
+        uint64_t incompatible; /* v3 feature bits; 0 for v2 */
+        uint32_t header_length;
+        uint32_t cluster_bits;
+};
+
+/* Format by magic. */
+int disk_probe(const char *path, enum disk_format *ret, struct cc_err *err);
+int qcow2_read_info(const char *path, struct qcow2_info *ret, struct cc_err *err);
+
+/* Sparse raw file of `size` bytes, 0600, O_EXCL, with ext4 unless fstype is "none". On failure no
+ * file is left. The mkfs options are images.md §6's. */
+int disk_create_raw(const char *path, int64_t size, const char *fstype, struct cc_err *err);
+
+/* qcow2 overlay over an absolute backing qcow2, grown to `size` if that is larger. */
+int disk_create_overlay(const char *path, const char *backing, int64_t size, struct cc_err *err);

@@ -1,0 +1,41 @@
+/*
+ * The one builder of QEMU's command line (qemu.md §4.1): a pure function of the recipe (what the
+ * guest can see) and the bindings (what this start plugs into it). Launch and `vm debug` both use
+ * it, so they cannot drift. Whoever starts the process makes the descriptors that QEMU_FD_* name.
+ */
+#pragma once
+
+#include "base/str.h"
+#include "hv/qemu/recipe.h"
+
+/* Descriptor numbers in the child. TAP queues follow from QEMU_FD_TAP, NIC by NIC. */
+enum {
+        QEMU_FD_MEMORY = 10,
+        QEMU_FD_API = 11,
+        QEMU_FD_EVENTS = 12,
+        QEMU_FD_SERIAL = 13,
+        QEMU_FD_AGENT = 14, /* QEMU_AGENTS of them */
+        QEMU_FD_TAP = 20,
+};
+
+#define QEMU_CONSOLE_LOG "console.log" /* below the log dir */
+
+struct qemu_bindings {
+        const struct vm_spec *spec; /* names, paths, MACs, forwards; the hardware is the recipe's */
+        const char *binary;
+        const char *fw_code; /* file of pflash0: SeaBIOS or the UEFI code */
+        const char *fw_vars; /* UEFI: this VM's writable variables; NULL none */
+        char uuid[37];
+        char generation[37]; /* vmgenid */
+        bool io_uring;       /* else a thread pool serves the disks */
+        bool vhost_net;
+        int64_t guest_cid; /* with recipe.vsock */
+};
+
+/* CC_INVALID when recipe and spec disagree in number or kind of devices, or a string is not UTF-8
+ * (JSON could not carry it). */
+int qemu_argv(const struct qemu_recipe *r, const struct qemu_bindings *b, struct cc_strv *ret,
+              struct cc_err *err);
+
+/* The part of the command line that identifies a VM's process (qemu.md §4.2). Caller frees. */
+char *qemu_argv_needle(const char *log_dir);

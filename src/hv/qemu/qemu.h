@@ -1,0 +1,24 @@
+/* The operations of the QEMU driver, one group a file; qemu.c binds them into the driver struct. */
+#pragma once
+
+#include "hv/driver.h"
+
+/* File names in the run dir. */
+#define QEMU_API_SOCK    "api.sock"
+#define QEMU_EVENTS_SOCK "events.sock"
+#define QEMU_SERIAL_SOCK "serial.sock"
+#define QEMU_EFIVARS     "efivars.fd"
+#define QEMU_PID         "qemu.pid"
+#define QEMU_LOG         "qemu.log"
+
+/* start.c: from a spec to a running process. */
+int qemu_prepare(const struct hv_env *env, const struct vm_spec *spec, struct cc_err *err);
+int qemu_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_proc *ret,
+                struct cc_err *err);
+int qemu_debug(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
+               struct cc_err *err);
+extern const char *const qemu_runtime_files[];
+
+/* stop.c: from a running process to none. */
+int qemu_stop(const struct hv_env *env, const char *run_dir, struct vm_proc *proc, int grace_ms,
+              struct cc_err *err);

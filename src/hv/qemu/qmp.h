@@ -1,0 +1,35 @@
+/*
+ * The QMP client (qemu.md §5): connect, negotiate, one command at a time, close. A monitor serves
+ * one client; a second one connects but hears nothing, hence the greeting timeout. Events that
+ * arrive between a command and its reply are dropped: nobody waits for one here.
+ */
+#pragma once
+
+#include "base/json.h"
+
+#define QMP_GREETING_MS 5000
+#define QMP_COMMAND_MS  10000
+
+struct qmp;
+
+/*
+ * Connect and negotiate. `watch` is a descriptor that becomes readable when the peer has died (a
+ * pidfd), or -1. Errors: TIMEOUT `qemu: control socket busy`, NETWORK when there is no such peer
+ * or it is gone, CANCELED on a signal, INVALID when it does not speak QMP.
+ */
+int qmp_connect(const char *path, int watch, int greeting_ms, struct qmp **ret, struct cc_err *err);
+
+/* Same over a connected stream socket, which the client owns from now on, also on failure. */
+int qmp_open(int fd, int watch, int greeting_ms, struct qmp **ret, struct cc_err *err);
+
+/*
+ * Run a command; `args` is consumed (NULL none). *ret (may be NULL) gets a new reference to the
+ * "return" value. A refusal by QEMU is CC_STATE (NOT_FOUND for DeviceNotFound) with its text and
+ * leaves the connection usable; any other failure ends it, and all later commands fail at once.
+ */
+int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, json_t **ret,
+                struct cc_err *err);
+
+void qmp_close(struct qmp *q);   /* NULL is fine */
+void qmp_closep(struct qmp **q); /* cleanup function */
+#define QMP CC_CLEANUP(qmp_closep)

@@ -1,0 +1,26 @@
+/* Buffered sequential output into a file, with holes for what is skipped. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct output {
+        int fd;
+        uint64_t base; /* file offset of buf[0] */
+        size_t len;
+        uint8_t *buf;
+};
+
+void output_init(struct output *o, int fd);
+void output_free(struct output *o);
+
+static inline uint64_t output_pos(const struct output *o)
+{
+        return o->base + o->len;
+}
+
+int output_write(struct output *o, const void *data, size_t n, struct cc_err *err);
+int output_zero(struct output *o, uint64_t n, struct cc_err *err); /* a hole where it can be one */
+int output_flush(struct output *o, struct cc_err *err);

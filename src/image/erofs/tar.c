@@ -1,0 +1,320 @@
+/* Tar entries into the writer. See tar.h. */
+#include "image/erofs/tar.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <limits.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "image/erofs/acl.h"
+
+#define CHUNK ((size_t)256 << 10)
+
+struct tar {
+        struct erofs_writer *w;
+        erofs_source_fn source;
+        void *ctx;
+        struct archive *a;
+        uint8_t *buf;
+        struct cc_err *err;
+        bool failed; /* the source failed: *err is set already */
+};
+
+static la_ssize_t read_source(struct archive *a, void *ctx, const void **ret)
+{
+        struct tar *t = ctx;
+        size_t n = 0;
+
+        *ret = t->buf;
+        if (t->failed || t->source(t->ctx, t->buf, CHUNK, &n, t->err) < 0) {
+                t->failed = true;
+                archive_set_error(a, EIO, "source failed");
+                return -1;
+        }
+        return (la_ssize_t)n;
+}
+
+static int damaged(struct tar *t, const char *what)
+{
+        const char *why = archive_error_string(t->a);
+
+        if (t->failed)
+                return -(int)t->err->class;
+        return cc_fail(t->err, CC_INVALID, "%s: %s", what, why ? why : "not a tar archive");
+}
+
+/* Entry names are bytes; in messages only printable ASCII is shown. */
+static int blame(struct tar *t, const char *path)
+{
+        char shown[161];
+        size_t n = 0;
+
+        for (; path[n] && n < sizeof(shown) - 1; n++)
+                shown[n] = path[n] >= 0x20 && path[n] < 0x7f ? path[n] : '?';
+        shown[n] = '\0';
+        return cc_wrap(t->err, "entry \"%s\"", shown);
+}
+
+/* What a whiteout name in the last component asks for. */
+enum marker { MARKER_NONE, MARKER_WHITEOUT, MARKER_OPAQUE, MARKER_IGNORE };
+
+static enum marker marker_of(const char *name)
+{
+        if (!cc_startswith(name, ".wh."))
+                return MARKER_NONE;
+        if (strcmp(name, ".wh..wh..opq") == 0)
+                return MARKER_OPAQUE;
+        return cc_startswith(name, ".wh..wh.") ? MARKER_IGNORE : MARKER_WHITEOUT;
+}
+
+static bool has_dotdot(const char *path)
+{
+        for (const char *p = path; *p;) {
+                size_t n;
+
+                p += strspn(p, "/");
+                n = strcspn(p, "/");
+                if (n == 2 && p[0] == '.' && p[1] == '.')
+                        return true;
+                p += n;
+        }
+        return false;
+}
+
+static int add_marker(struct tar *t, const char *path, enum marker marker)
+{
+        const char *slash = strrchr(path, '/');
+        CC_FREE char *dir = xstrndup(path, slash ? (size_t)(slash - path) : 0);
+        const char *name = slash ? slash + 1 : path;
+
+        if (strlen(path) >= PATH_MAX)
+                return cc_fail(t->err, CC_INVALID, "path longer than %d bytes", PATH_MAX - 1);
+        if (has_dotdot(dir))
+                return cc_fail(t->err, CC_INVALID, "path leaves the layer: \"..\"");
+        if (marker == MARKER_OPAQUE)
+                return erofs_writer_opaque(t->w, dir, t->err);
+        return erofs_writer_whiteout(t->w, dir, name + strlen(".wh."), t->err);
+}
+
+static int add_data(struct tar *t)
+{
+        for (;;) {
+                const void *data;
+                size_t n;
+                la_int64_t off;
+                int r = archive_read_data_block(t->a, &data, &n, &off);
+
+                if (r == ARCHIVE_EOF)
+                        return 0;
+                if (r < ARCHIVE_WARN)
+                        return damaged(t, "data");
+                if (off < 0)
+                        return cc_fail(t->err, CC_INVALID, "negative offset");
+                r = n ? erofs_writer_data(t->w, data, n, (uint64_t)off, t->err) : 0;
+                if (r < 0)
+                        return r;
+        }
+}
+
+/* Collects pointers into the entry and, for ACLs, into `acl`. */
+static size_t collect_xattrs(struct archive_entry *ae, struct cc_buf acl[2],
+                             struct erofs_xattr **ret, mode_t *mode)
+{
+        static const struct {
+                int type;
+                const char *name;
+        } kinds[] = {
+                { ARCHIVE_ENTRY_ACL_TYPE_ACCESS, "system.posix_acl_access" },
+                { ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, "system.posix_acl_default" },
+        };
+        int count = archive_entry_xattr_reset(ae);
+        struct erofs_xattr *x = xcalloc((size_t)(count > 0 ? count : 0) + 3, sizeof(*x));
+        size_t n = 0;
+
+        for (size_t i = 0; i < CC_ARRAY_LEN(kinds); i++) {
+                if (!acl_encode(ae, kinds[i].type, mode, &acl[i]))
+                        continue;
+                x[n++] = (struct erofs_xattr){ kinds[i].name, acl[i].data, acl[i].len };
+        }
+        while (archive_entry_xattr_next(ae, &x[n].name, &x[n].value, &x[n].size) == ARCHIVE_OK)
+                if (x[n].name && n < (size_t)count + 2)
+                        n++;
+        *ret = x;
+        return n;
+}
+
+static int check_ids(struct archive_entry *ae, struct cc_err *err)
+{
+        la_int64_t uid = archive_entry_uid(ae);
+        la_int64_t gid = archive_entry_gid(ae);
+
+        if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
+                return cc_fail(err, CC_INVALID, "owner out of range");
+        return 0;
+}
+
+static int add_entry(struct tar *t, struct archive_entry *ae, const char *path)
+{
+        const char *link = archive_entry_hardlink(ae);
+        struct erofs_entry e = {
+                .path = path,
+                .mode = archive_entry_mode(ae),
+                .mtime = archive_entry_mtime(ae),
+                .mtime_nsec = (uint32_t)archive_entry_mtime_nsec(ae),
+                .target = link ? link : archive_entry_symlink(ae),
+                .hardlink = link != NULL,
+        };
+        CC_BUF struct cc_buf access_acl = { 0 };
+        CC_BUF struct cc_buf default_acl = { 0 };
+        struct cc_buf acl[2] = { { 0 }, { 0 } };
+        CC_FREE struct erofs_xattr *xattrs = NULL;
+        int r;
+
+        if (!e.hardlink) {
+                r = check_ids(ae, t->err);
+                if (r < 0)
+                        return r;
+                e.uid = (uint32_t)archive_entry_uid(ae);
+                e.gid = (uint32_t)archive_entry_gid(ae);
+                if (S_ISREG(e.mode)) {
+                        if (archive_entry_size(ae) < 0)
+                                return cc_fail(t->err, CC_INVALID, "negative size");
+                        e.size = (uint64_t)archive_entry_size(ae);
+                }
+                if (S_ISCHR(e.mode) || S_ISBLK(e.mode)) {
+                        e.major = (uint32_t)archive_entry_rdevmajor(ae);
+                        e.minor = (uint32_t)archive_entry_rdevminor(ae);
+                }
+                e.n_xattrs = collect_xattrs(ae, acl, &xattrs, &e.mode);
+                e.xattrs = xattrs;
+        }
+        access_acl = acl[0];
+        default_acl = acl[1];
+        r = erofs_writer_entry(t->w, &e, t->err);
+        /* A hard link may carry data in old formats; the first name's data is what counts. */
+        if (r < 0 || e.hardlink || !S_ISREG(e.mode))
+                return r;
+        return add_data(t);
+}
+
+static bool known_type(struct archive_entry *ae)
+{
+        if (archive_entry_hardlink(ae))
+                return true;
+        switch (archive_entry_filetype(ae)) {
+        case AE_IFREG:
+        case AE_IFDIR:
+        case AE_IFLNK:
+        case AE_IFCHR:
+        case AE_IFBLK:
+        case AE_IFIFO:
+                return true;
+        default:
+                return false;
+        }
+}
+
+static int one_entry(struct tar *t, struct archive_entry *ae)
+{
+        const char *raw = archive_entry_pathname(ae);
+        CC_FREE char *path = NULL;
+        const char *slash;
+        enum marker marker;
+        size_t n;
+        int r = 0;
+
+        if (!raw)
+                return cc_fail(t->err, CC_INVALID, "entry without a name");
+        path = xstrndup(raw, PATH_MAX + 1);
+        n = strlen(path);
+        while (n && path[n - 1] == '/')
+                path[--n] = '\0';
+        slash = strrchr(path, '/');
+        marker = marker_of(slash ? slash + 1 : path);
+        if (marker == MARKER_WHITEOUT || marker == MARKER_OPAQUE)
+                r = add_marker(t, path, marker);
+        else if (marker == MARKER_NONE && known_type(ae))
+                r = add_entry(t, ae, path);
+        else if (marker == MARKER_NONE)
+                cc_warn("image.layer", "skipped an entry of unknown type");
+        return r < 0 ? blame(t, path) : 0;
+}
+
+static int drain(struct tar *t)
+{
+        size_t n;
+        int r;
+
+        do
+                r = t->source(t->ctx, t->buf, CHUNK, &n, t->err);
+        while (r == 0 && n);
+        return r;
+}
+
+static int read_all(struct tar *t)
+{
+        struct archive_entry *ae;
+
+        for (;;) {
+                int r = archive_read_next_header(t->a, &ae);
+
+                if (r == ARCHIVE_EOF)
+                        return t->failed ? damaged(t, "tar") : drain(t);
+                if (r < ARCHIVE_WARN)
+                        return damaged(t, "tar");
+                r = one_entry(t, ae);
+                if (r < 0)
+                        return r;
+        }
+}
+
+int erofs_add_tar(struct erofs_writer *w, erofs_source_fn source, void *ctx, struct cc_err *err)
+{
+        CC_FREE uint8_t *buf = xmalloc(CHUNK);
+        struct cc_err own = CC_ERR_INIT;
+        struct tar t = {
+                .w = w,
+                .source = source,
+                .ctx = ctx,
+                .a = archive_read_new(),
+                .buf = buf,
+                .err = err ? err : &own,
+        };
+        int r;
+
+        if (!t.a)
+                return cc_fail(err, CC_INTERNAL, "no archive reader");
+        if (archive_read_support_format_tar(t.a) != ARCHIVE_OK ||
+            archive_read_support_format_empty(t.a) != ARCHIVE_OK ||
+            archive_read_set_options(t.a, "tar:!mac-ext") < ARCHIVE_WARN)
+                r = damaged(&t, "tar");
+        else if (archive_read_open(t.a, &t, NULL, read_source, NULL) != ARCHIVE_OK)
+                r = damaged(&t, "tar");
+        else
+                r = read_all(&t);
+        (void)archive_read_free(t.a);
+        return r;
+}
+
+void erofs_uuid(const char *text, uint8_t ret[16])
+{
+        static const uint8_t namespace_url[16] = { 0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1,
+                                                   0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8 };
+        CC_BUF struct cc_buf name = { 0 };
+        uint8_t digest[EVP_MAX_MD_SIZE];
+
+        cc_buf_add(&name, namespace_url, sizeof(namespace_url));
+        cc_buf_str(&name, text);
+        /* RFC 4122 names SHA-1 for version 5; it identifies, it does not protect. */
+        if (!EVP_Digest(name.data, name.len, digest, NULL, EVP_sha1(), NULL))
+                abort();
+        memcpy(ret, digest, 16);
+        ret[6] = (uint8_t)((ret[6] & 0x0f) | 0x50);
+        ret[8] = (uint8_t)((ret[8] & 0x3f) | 0x80);
+}

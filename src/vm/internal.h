@@ -1,0 +1,121 @@
+/*
+ * What the files of this folder share: the steps behind the verbs. "Locked" functions expect the
+ * VM's ops lock to be held by the caller (flock is not reentrant).
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "image/image.h"
+#include "vm/vm.h"
+
+/* ---- engine.c ---- */
+
+/* The VM's ops lock, exclusive; waits as long as the engine allows. Closing *ret releases it. */
+int vm_lock(struct engine *e, const char *id, const char *op, int *ret, struct cc_err *err);
+
+/* The record as it is now, and its driver. A tombstone found here is rolled forward first and then
+ * reported as CONFLICT (state.md §3). `vm <id>: vm not found` when the row is gone. */
+int vm_load_locked(struct engine *e, const char *id, struct vm_record *ret,
+                   const struct hv_driver **ret_drv, struct cc_err *err);
+
+/* Durable update of one record. */
+int vm_commit(struct engine *e, struct vm_record *vm, const char *reason, struct cc_err *err);
+
+void vm_set_state(struct vm_record *vm, enum vm_state state);
+bool vm_in_state(const struct vm_record *vm, enum vm_state state);
+
+struct net_env vm_net_env(const struct engine *e);
+
+/* Best-effort removal of the driver's runtime files and console.sock. */
+void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, const char *tag);
+
+/* ---- present.c ---- */
+
+/* The live VMM of a record, or -CC_NOT_FOUND without text. A recorded process identity must match;
+ * without one the command line decides. */
+int vm_find_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret);
+
+/* ---- cmdline.c ---- */
+
+/* Longest kernel command line, the terminating NUL included. */
+#define VM_CMDLINE_MAX 2048
+
+/* vm_cmdline() into the record; CC_INVALID when it is too long. No-op for firmware boot. */
+int vm_rebuild_cmdline(const struct config *c, const struct hv_driver *drv, struct vm_record *vm,
+                       struct cc_err *err);
+
+/* ---- spec.c ---- */
+
+/* A vm_spec with the arrays that it points to; strings borrowed from the record. */
+struct vm_spec_buf {
+        struct vm_spec spec;
+        struct hv_disk *disks;
+        struct hv_nic *nics;
+        struct hv_forward *forwards;
+};
+int vm_spec_build(const struct vm_record *vm, struct vm_spec_buf *ret, struct cc_err *err);
+void vm_spec_clear(struct vm_spec_buf *b);
+#define VM_SPEC_BUF CC_CLEANUP(vm_spec_clear)
+
+/* ---- validate.c ---- */
+
+/* Everything about a request that needs neither image nor host services. */
+int vm_validate(const struct config *c, const struct vm_request *req, const struct hv_driver *drv,
+                struct cc_err *err);
+
+/* The data disks of a request with names and mount points filled in, as records without paths.
+ * `ret_sizes` parallel to them. */
+int vm_data_disks(const struct vm_request *req, struct record_array *ret, int64_t **ret_sizes,
+                  struct cc_err *err);
+
+/* ---- plan.c ---- */
+
+/* A request resolved against image, driver and network, before anything exists. */
+struct vm_plan {
+        const struct vm_request *req;
+        const struct hv_driver *drv;
+        struct hv_env env;
+        const struct net_provider *net; /* NULL: no network */
+        struct image_locks blob_locks;  /* SH; held until the pins are committed */
+        bool name_defaulted;
+        bool cloudimg;
+        char *base_image; /* cloudimg: the overlay's backing file */
+        int64_t *data_sizes;
+        size_t n_data;
+        struct vm_record vm;
+};
+int vm_plan_make(struct engine *e, const struct vm_request *req, struct vm_plan *ret,
+                 struct cc_err *err);
+/* Give the plan an identity: ID, directories, disk paths. May be repeated with another ID. */
+int vm_plan_identify(struct engine *e, struct vm_plan *plan, const char *id, struct cc_err *err);
+/* The driver's own check, with the NICs that the VM will get. */
+int vm_plan_check(const struct vm_plan *plan, struct cc_err *err);
+void vm_plan_clear(struct vm_plan *plan);
+#define VM_PLAN CC_CLEANUP(vm_plan_clear)
+
+/* ---- disks.c ---- */
+
+/* Make the writable disks of a planned VM, several at a time. On failure the caller removes the run
+ * directory. */
+int vm_make_disks(const struct vm_plan *plan, struct cc_err *err);
+
+/* ---- start.c ---- */
+
+/* T1-T5. `vm` is updated to what was committed. */
+int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                    struct cc_err *err);
+
+/* ---- stop.c ---- */
+
+/* P1-P4; grace_ms 0: no graceful window. */
+int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                   int grace_ms, struct cc_err *err);
+
+/* ---- rm.c ---- */
+
+/* D2-D5 for a VM without a live VMM. */
+int vm_rm_locked(struct engine *e, const struct vm_record *vm, struct cc_err *err);
+
+/* Finish a removal that a tombstone records. 1: there was one, it is done; 0: none. */
+int vm_rm_roll_forward(struct engine *e, const char *id, struct cc_err *err);

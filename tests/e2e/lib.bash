@@ -1,0 +1,167 @@
+# shellcheck shell=bash
+# What every end-to-end test needs: the real program in a root of its own, and proof that a test leaves
+# nothing behind. tests/run sets COCOON (the program) and COCOON_TEST_CACHE (see prepare).
+#
+#	load lib
+#	setup() { cocoon_setup; }
+#	teardown() { cocoon_teardown; }
+#
+# cocoon ARGS...            runs the program; root, run and log directory come from the environment
+# need TOOL...              skips the test, with the reason, when a tool is missing
+# tiny                      prints the path of the tiny image's archive; skips when there is none
+# with_tiny NAME            imports the tiny image as NAME, quickly: a copy of a root made once per file
+# with_registry             starts a registry ($REGISTRY) that cocoon_teardown stops
+# free_port                 prints a loopback port nobody listens on
+# wait_for SECONDS CMD...   until the command succeeds; fails with its last output
+# console VM [TEXT]         what the console shows, after typing TEXT
+# wait_console VM REGEX     until the console shows it
+
+bats_require_minimum_version 1.5.0
+
+TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+# shellcheck source=tools/registry.bash
+. "$TOP/tools/registry.bash"
+
+: "${COCOON:=$TOP/build/cocoon}"
+: "${COCOON_TEST_CACHE:=$TOP/build/test-cache}"
+# A hung program is a failed test, not a hung suite. Emulated guests boot in 4-10 s.
+export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-240}
+
+cocoon()
+{
+	"$COCOON" "$@"
+}
+
+cocoon_setup()
+{
+	# Short: unix socket paths below it are limited to 107 bytes.
+	T=$(mktemp -d /tmp/cc-XXXXXX)
+	export T
+	export COCOON_ROOT_DIR=$T/root COCOON_RUN_DIR=$T/run COCOON_LOG_DIR=$T/log
+	export COCOON_CNI_CONF_DIR=$T/cni COCOON_HYPERVISOR=qemu
+	unset COCOON_FAILPOINT
+}
+
+# Processes that still speak of this test's directory, as "pid command line".
+cocoon_leftovers()
+{
+	local file pid
+
+	# One grep for all of them (its own entry is younger than the list): this is called often.
+	for file in $(grep -alF -- "$T" /proc/[0-9]*/cmdline 2>/dev/null); do
+		pid=${file#/proc/}
+		pid=${pid%/cmdline}
+		echo "$pid $(tr '\0' ' ' <"$file" 2>/dev/null)"
+	done
+}
+
+cocoon_teardown()
+{
+	local ids left status=0
+
+	unset COCOON_FAILPOINT
+	registry_stop
+	ids=$(cocoon vm list --format json 2>/dev/null | jq -r '.[].id' 2>/dev/null || true)
+	# shellcheck disable=SC2086 # a list
+	[ -z "$ids" ] || cocoon vm rm --force $ids >/dev/null 2>&1 || true
+	# A VMM or console relay that outlives its record is a bug, not litter to sweep quietly.
+	for _ in $(seq 50); do
+		left=$(cocoon_leftovers)
+		[ -n "$left" ] || break
+		sleep 0.1
+	done
+	if [ -n "$left" ]; then
+		echo "left running:"
+		echo "$left"
+		status=1
+		echo "$left" | while read -r pid _; do
+			kill -9 "$pid" 2>/dev/null || true
+		done
+	fi
+	rm -rf "$T"
+	return $status
+}
+
+need()
+{
+	local tool
+
+	for tool; do
+		command -v "$tool" >/dev/null || skip "needs $tool"
+	done
+}
+
+tiny()
+{
+	[ -f "$COCOON_TEST_CACHE/tiny.tar" ] || skip "needs the tiny image (os-image/tiny)"
+	echo "$COCOON_TEST_CACHE/tiny.tar"
+}
+
+with_tiny()
+{
+	local archive
+
+	archive=$(tiny)
+	if [ ! -d "$BATS_FILE_TMPDIR/root" ]; then
+		COCOON_ROOT_DIR=$BATS_FILE_TMPDIR/root.new cocoon image import "$1" "$archive"
+		mv "$BATS_FILE_TMPDIR/root.new" "$BATS_FILE_TMPDIR/root"
+	fi
+	cp -a --reflink=auto "$BATS_FILE_TMPDIR/root" "$T/root"
+}
+
+with_registry()
+{
+	need docker-registry skopeo
+	registry_start "$T/registry"
+}
+
+# A port that was free a moment ago.
+free_port()
+{
+	local port
+
+	while :; do
+		port=$((20000 + RANDOM % 20000))
+		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+	done
+	echo "$port"
+}
+
+wait_for()
+{
+	local end=$((SECONDS + $1)) out
+
+	shift
+	until out=$("$@" 2>&1); do
+		if [ $SECONDS -ge $end ]; then
+			echo "timed out waiting for: $*"
+			echo "$out"
+			return 1
+		fi
+		sleep 0.1
+	done
+}
+
+console()
+{
+	local vm=$1 text=${2-}
+
+	# script(1) gives the program the terminal it insists on. ^] and a dot end the session; what was
+	# typed needs a moment to be answered.
+	{
+		[ -z "$text" ] || printf '%s\r' "$text"
+		sleep "${CONSOLE_SECONDS:-2}"
+		printf '\035.'
+		sleep 0.3
+	} | timeout 30 script -qec "'$COCOON' vm console '$vm'" /dev/null 3>&- | tr -d '\r'
+}
+
+console_shows()
+{
+	CONSOLE_SECONDS=0.5 console "$1" | grep -E -- "$2"
+}
+
+wait_console()
+{
+	wait_for "${3:-90}" console_shows "$1" "$2"
+}

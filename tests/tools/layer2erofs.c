@@ -1,0 +1,50 @@
+/* Test tool: convert a plain tar on standard input to an EROFS image. Usage: layer2erofs OUT [UUID-TEXT] */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "image/erofs/tar.h"
+
+static int read_stdin(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
+{
+        ssize_t r = read(STDIN_FILENO, buf, n);
+
+        (void)ctx;
+        if (r < 0)
+                return cc_fail_errno(err, errno, "read");
+        *ret = (size_t)r;
+        return 0;
+}
+
+int main(int argc, char **argv)
+{
+        struct cc_err err = CC_ERR_INIT;
+        EROFS_WRITER struct erofs_writer *w = NULL;
+        struct erofs_stats stats;
+        uint8_t uuid[16];
+        int fd;
+        int r;
+
+        if (argc < 2)
+                return 2;
+        fd = open(argv[1], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        if (fd < 0)
+                return 2;
+        r = erofs_writer_open(
+                &(struct erofs_writer_args){ .fd = fd, .temp_dir = "/tmp", .max_bytes = 64ULL << 30 }, &w,
+                &err);
+        if (r == 0)
+                r = erofs_add_tar(w, read_stdin, NULL, &err);
+        erofs_uuid(argc > 2 ? argv[2] : "test", uuid);
+        if (r == 0)
+                r = erofs_writer_finish(w, uuid, &stats, &err);
+        close(fd);
+        if (r < 0) {
+                (void)fprintf(stderr, "Error: %s\n", err.msg);
+                (void)unlink(argv[1]);
+                return 1;
+        }
+        return 0;
+}
