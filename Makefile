@@ -74,9 +74,7 @@ install: build
 
 images:
 	@tools/bootstrap images debian-image
-	@mkdir -p out
-	os-image/tiny/build out/tiny.tar
-	os-image/debian-12/build out/debian-12.tar
+	os-image/build-all out
 
 clean:
 	rm -rf $(BUILD) out

@@ -6,7 +6,7 @@ BUILD=$BATS_TEST_DIRNAME/../tiny/build
 
 setup_file()
 {
-	export COCOON_PACKAGE_CACHE=${COCOON_PACKAGE_CACHE:-$BATS_FILE_TMPDIR/packages}
+	export COCOON_PACKAGE_CACHE=${COCOON_PACKAGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cocoon/packages}
 	export ARCHIVE=$BATS_FILE_TMPDIR/tiny.tar
 	"$BUILD" --with-whiteouts "$ARCHIVE" 2>"$BATS_FILE_TMPDIR/log" || {
 		cat "$BATS_FILE_TMPDIR/log" >&2
@@ -18,7 +18,7 @@ setup_file()
 
 setup()
 {
-	cd "$BATS_FILE_TMPDIR/oci" || exit
+	cd "$BATS_FILE_TMPDIR/oci" || return
 }
 
 manifest()
@@ -80,9 +80,12 @@ replaced" ]
 	mkdir -m 1777 "$again"
 	chmod a+rx "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/.."
 	mkdir -m 777 "$again/cache"
+	# The checkout may be where nobody else can read it, below /root.
+	cp -R "$BATS_TEST_DIRNAME/../../os-image" "$BATS_TEST_DIRNAME/../../guest" "$again/"
+	chmod -R a+rX "$again/os-image" "$again/guest"
 	cp "$COCOON_PACKAGE_CACHE"/*.deb "$again/cache/"
 	(umask 077 && cd / && TMPDIR=$again TZ=Asia/Tokyo HOME=/ COCOON_PACKAGE_CACHE=$again/cache \
-		"${run[@]}" "$BUILD" --with-whiteouts "$again/tiny.tar")
+		"${run[@]}" "$again/os-image/tiny/build" --with-whiteouts "$again/tiny.tar")
 	cmp "$ARCHIVE" "$again/tiny.tar"
 }
 
