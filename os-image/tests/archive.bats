@@ -18,7 +18,7 @@ setup_file()
 
 setup()
 {
-	cd "$BATS_FILE_TMPDIR/oci"
+	cd "$BATS_FILE_TMPDIR/oci" || exit
 }
 
 manifest()

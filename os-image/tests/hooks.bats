@@ -18,7 +18,7 @@ setup()
 # tree WORDS...: a fresh guest with three NICs and this kernel command line.
 tree()
 {
-	rm -rf "$T/sys" "$T/proc" "$T/run" "$T/root" "$T/dev"
+	rm -rf "${T:?}"/{sys,proc,run,root,dev}
 	mkdir -p "$T"/sys/class/net/{lo,eth0,eth1,eth2} "$T"/{sys/block,proc,run,dev} \
 		"$T/root/etc/systemd/network"
 	echo 00:00:00:00:00:00 >"$T/sys/class/net/lo/address"
