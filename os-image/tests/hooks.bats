@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2016 # snippets are for the inner shell
 # guest/initramfs/lib on a made-up sysfs, /proc and root, under every shell it must run in: dash
 # (initramfs-tools), busybox ash (tiny), klibc's dash where installed, and bash as a strict third
 # opinion. No VM, no root except where a test says so.
