@@ -18,11 +18,7 @@ setup_file()
 
 setup()
 {
-<<<<<<< HEAD
-	cd "$BATS_FILE_TMPDIR/oci" || exit
-=======
 	cd "$BATS_FILE_TMPDIR/oci" || return
->>>>>>> osimage
 }
 
 manifest()

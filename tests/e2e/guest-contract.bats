@@ -194,11 +194,7 @@ replaced
 @test "Debian: static and DHCP units, machine id, no failed unit, clean power-off" {
 	[ -n "${COCOON_DEBIAN_IMAGE:-}" ] || skip "COCOON_DEBIAN_IMAGE is not set"
 	local image=$BATS_TEST_TMPDIR/debian
-<<<<<<< HEAD
-	export GUEST_TIMEOUT=180
-=======
 	export GUEST_TIMEOUT=300
->>>>>>> osimage
 	guest_convert "$COCOON_DEBIAN_IMAGE" "$image"
 	guest_ext4 "$COW" 2G
 	guest_boot --image "$image" --cow "$COW" --memory 512 --nic '' --nic '' --append "\
