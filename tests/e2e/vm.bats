@@ -62,8 +62,8 @@ vm()
 	done <<-EOF
 		--cpu 0|cpu must be at least 1
 		--cpu 4096|requested 4096 vCPUs exceeds host cores
-		--memory 100M|memory 100MiB below 512MiB minimum
-		--storage 1G|storage 1GiB below 10GiB minimum
+		--memory 100M|--memory 100MiB below 512MiB minimum
+		--storage 1G|--storage 1GiB below 10GiB minimum
 		--nics -1|nics must be
 		--name -x|invalid
 		--bridge a --network b|--bridge and --network are mutually exclusive

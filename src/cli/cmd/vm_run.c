@@ -87,6 +87,8 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         cli->quiet_log = o->out.quiet || output_is_json(&o->out);
         if (r == 0)
                 r = vm_flags_request(&o->vm, cli->args[0], &disks, &request, err);
+        if (r == 0)
+                r = vm_request_check(&request, err);
         /* A driver that is not here must not cost a pull first. */
         if (r == 0 && *request.driver)
                 r = hv_driver_find(request.driver, &driver, err);
