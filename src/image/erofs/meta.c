@@ -4,11 +4,12 @@
  *   1. count links and mark what is reachable from the root; overlay markers become attributes
  *   2. decide which attributes are shared (used by two or more inodes)
  *   3. sort directories and pack them into blocks
- *   4. give every inode its place; inline tails never cross a block
+ *   4. give every inode its place; one with an inline tail never crosses a block
  *   5. write directory blocks, shared attributes, inodes, and last the superblock
  *
- * An inode is always made after the directory it was first put into, so one pass in order of
- * arrival sees every directory before its children.
+ * A directory is always made after the one it is in, and never moves, so one pass in order of
+ * arrival sees every directory before those below it. (A file may be older than the directory of a
+ * later hard link: it is complete only after the whole pass.)
  */
 #include <errno.h>
 #include <string.h>
@@ -72,10 +73,7 @@ static int mark(struct layout *l, struct cc_err *err)
         for (uint32_t ref = l->t->first; ref; ref = tree_inode(l->t, ref)->next) {
                 struct tinode *inode = tree_inode(l->t, ref);
 
-                if (!(inode->flags & IF_REACHABLE))
-                        continue;
-                l->inodes++;
-                if (S_ISDIR(inode->mode)) {
+                if (inode->flags & IF_REACHABLE && S_ISDIR(inode->mode)) {
                         int r = mark_dir(l->t, ref, err);
 
                         if (r < 0)
@@ -114,36 +112,58 @@ static int share_xattrs(struct layout *l, struct cc_err *err)
         return 0;
 }
 
-struct sort_item {
-        const struct tdirent *d;
-        uint32_t ref;
-};
-
-static int compare_items(const void *a, const void *b)
+static bool in_order(const struct tdirent *a, const struct tdirent *b)
 {
-        const struct tdirent *x = ((const struct sort_item *)a)->d;
-        const struct tdirent *y = ((const struct sort_item *)b)->d;
-        size_t n = x->name_len < y->name_len ? x->name_len : y->name_len;
-        int c = memcmp(x->name, y->name, n);
+        size_t n = a->name_len < b->name_len ? a->name_len : b->name_len;
+        int c = memcmp(a->name, b->name, n);
 
-        return c ? c : (int)x->name_len - (int)y->name_len;
+        return c ? c < 0 : a->name_len <= b->name_len;
 }
 
-/* Relink the list in byte order, dropping names without an inode. */
-static void sort_dir(struct tree *t, struct tinode *dir)
+static uint32_t merge(const struct tree *t, uint32_t a, uint32_t b)
 {
-        CC_FREE struct sort_item *items =
-                xcalloc(dir->n_dirents ? dir->n_dirents : 1, sizeof(*items));
-        size_t n = 0;
+        uint32_t head = REF_NONE;
+        uint32_t *end = &head;
 
-        for (uint32_t d = dir->dirents; d; d = tree_dirent(t, d)->next)
-                if (tree_dirent(t, d)->inode)
-                        items[n++] = (struct sort_item){ tree_dirent(t, d), d };
-        qsort(items, n, sizeof(*items), compare_items);
-        dir->dirents = n ? items[0].ref : REF_NONE;
-        dir->n_dirents = (uint32_t)n;
-        for (size_t i = 0; i < n; i++)
-                tree_dirent(t, items[i].ref)->next = i + 1 < n ? items[i + 1].ref : REF_NONE;
+        while (a && b) {
+                uint32_t *least = in_order(tree_dirent(t, a), tree_dirent(t, b)) ? &a : &b;
+
+                *end = *least;
+                end = &tree_dirent(t, *least)->next;
+                *least = *end;
+        }
+        *end = a ? a : b;
+        return head;
+}
+
+/* Relink the list in byte order, dropping names without an inode. A merge sort of the list itself:
+ * a directory of millions takes no memory beyond the arena. */
+static void sort_dir(const struct tree *t, struct tinode *dir)
+{
+        uint32_t runs[32] = { REF_NONE }; /* run i is of 2^i names, or none */
+        uint32_t next;
+        uint32_t n = 0;
+        uint32_t all = REF_NONE;
+
+        for (uint32_t d = dir->dirents; d; d = next) {
+                uint32_t run = d;
+                unsigned i = 0;
+
+                next = tree_dirent(t, d)->next;
+                if (!tree_dirent(t, d)->inode)
+                        continue;
+                tree_dirent(t, d)->next = REF_NONE;
+                for (; runs[i]; i++) {
+                        run = merge(t, runs[i], run);
+                        runs[i] = REF_NONE;
+                }
+                runs[i] = run;
+                n++;
+        }
+        for (unsigned i = 0; i < CC_ARRAY_LEN(runs); i++)
+                all = merge(t, runs[i], all);
+        dir->dirents = all;
+        dir->n_dirents = n;
 }
 
 /* Walks a directory's names in order, "." and ".." at their places among them. */
@@ -264,9 +284,12 @@ static void place_inodes(struct layout *l)
 
                 if (!(inode->flags & IF_REACHABLE))
                         continue;
+                l->inodes++;
                 head = inode_head(l, inode);
                 tail = inode->flags & IF_INLINE ? inode->size % EROFS_BLOCK : 0;
-                if (tail && (pos + head) % EROFS_BLOCK + tail > EROFS_BLOCK)
+                /* Older kernels call an inline symbolic link corrupt unless all of it, inode
+                 * included, lies in one block. */
+                if (tail && pos % EROFS_BLOCK + head + tail > EROFS_BLOCK)
                         pos = (pos + EROFS_BLOCK - 1) / EROFS_BLOCK * EROFS_BLOCK;
                 inode->nid = pos / EROFS_SLOT;
                 pos += head + tail;

@@ -30,8 +30,8 @@ static int put(struct output *o, const uint8_t *data, size_t n, struct cc_err *e
 
                 if (w < 0 && errno == EINTR)
                         continue;
-                if (w < 0)
-                        return cc_fail_errno(err, errno, "write image");
+                if (w <= 0)
+                        return cc_fail_errno(err, w < 0 ? errno : EIO, "write image");
                 data += w;
                 n -= (size_t)w;
                 o->base += (uint64_t)w;
