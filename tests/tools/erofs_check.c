@@ -310,20 +310,41 @@ long erofs_xattr_get(const struct erofs_image *m, const struct erofs_node *n, co
         return w.len;
 }
 
+/* Directories still to visit: paths may be deeper than a stack. */
+struct queue {
+        struct {
+                uint64_t nid, parent;
+        } * item;
+        size_t n, capacity;
+};
+
 struct walk {
         const struct erofs_image *m;
         uint32_t *links; /* per nid: names seen; directories: 1 once visited */
         uint64_t slots, inodes;
+        struct queue queue;
+
+        /* The directory being read. */
         struct erofs_node dir;
         uint64_t parent;
         char last[256];
         size_t last_len;
         bool any, dot, dotdot;
         uint32_t subdirs;
-        unsigned depth;
 };
 
-static bool visit_dir(struct walk *up, uint64_t nid, uint64_t parent);
+static bool push(struct queue *q, uint64_t nid, uint64_t parent)
+{
+        if (q->n == q->capacity) {
+                q->capacity = q->capacity ? q->capacity * 2 : 64;
+                q->item = realloc(q->item, q->capacity * sizeof(*q->item));
+                if (!q->item)
+                        abort();
+        }
+        q->item[q->n].nid = nid;
+        q->item[q->n++].parent = parent;
+        return true;
+}
 
 static bool in_order(struct walk *w, const struct name *name)
 {
@@ -383,7 +404,7 @@ static bool visit_name(void *ctx, const struct name *name)
                 return bad("type %u for mode %o", name->type, n.mode);
         if (S_ISDIR(n.mode)) {
                 w->subdirs++;
-                return visit_dir(w, n.nid, w->dir.nid);
+                return push(&w->queue, n.nid, w->dir.nid);
         }
         if (w->links[n.nid]++)
                 return true;
@@ -394,28 +415,23 @@ static bool visit_name(void *ctx, const struct name *name)
         return each_xattr(w->m, &n, compare_xattr, NULL);
 }
 
-static bool visit_dir(struct walk *up, uint64_t nid, uint64_t parent)
+static bool visit_dir(struct walk *w, uint64_t nid, uint64_t parent)
 {
-        struct walk w = { .m = up->m,
-                          .links = up->links,
-                          .slots = up->slots,
-                          .parent = parent,
-                          .depth = up->depth + 1 };
-
-        if (!load(w.m, nid, &w.dir) || !S_ISDIR(w.dir.mode))
+        w->parent = parent;
+        w->any = w->dot = w->dotdot = false;
+        w->last_len = w->subdirs = 0;
+        if (!load(w->m, nid, &w->dir) || !S_ISDIR(w->dir.mode) || nid >= w->slots)
                 return bad("no directory");
-        if (w.links[nid]++)
+        if (w->links[nid]++)
                 return bad("a directory with two names");
-        if (w.depth > 4096)
-                return bad("too deep");
-        if (!each_name(w.m, &w.dir, visit_name, &w) ||
-            !each_xattr(w.m, &w.dir, compare_xattr, NULL))
+        if (!each_name(w->m, &w->dir, visit_name, w) ||
+            !each_xattr(w->m, &w->dir, compare_xattr, NULL))
                 return false;
-        if (!w.dot || !w.dotdot)
+        if (!w->dot || !w->dotdot)
                 return bad("directory without \".\" and \"..\"");
-        if (w.dir.nlink != 2 + w.subdirs)
-                return bad("%u links of a directory with %u below it", w.dir.nlink, w.subdirs);
-        up->inodes += w.inodes + 1;
+        if (w->dir.nlink != 2 + w->subdirs)
+                return bad("%u links of a directory with %u below it", w->dir.nlink, w->subdirs);
+        w->inodes++;
         return true;
 }
 
@@ -450,8 +466,13 @@ static bool check(const struct erofs_image *m, struct walk *top)
 {
         uint64_t root = le(m, 1024 + 14, 2);
 
-        if (!visit_dir(top, root, root))
-                return false;
+        (void)push(&top->queue, root, root);
+        while (top->queue.n) {
+                top->queue.n--;
+                if (!visit_dir(top, top->queue.item[top->queue.n].nid,
+                               top->queue.item[top->queue.n].parent))
+                        return false;
+        }
         for (uint64_t nid = 0; nid < top->slots; nid++) {
                 struct erofs_node n;
 
@@ -481,5 +502,6 @@ const char *erofs_check(const struct erofs_image *m)
                 abort();
         ok = check(m, &top);
         free(top.links);
+        free(top.queue.item);
         return ok ? NULL : why;
 }
