@@ -169,7 +169,8 @@ static void place_inodes(struct layout *l)
                 pos += head + tail;
                 pos = (pos + EROFS_SLOT - 1) / EROFS_SLOT * EROFS_SLOT;
         }
-        l->meta_size = pos;
+        /* fsck.erofs reads an attribute header behind every inode, even the last without any. */
+        l->meta_size = pos + EROFS_XATTR_HEADER;
 }
 
 struct dir_out {

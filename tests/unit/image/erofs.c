@@ -455,6 +455,26 @@ static void test_empty_layers(void **state)
         assert_int_equal(node_at(&m, "").mode, S_IFDIR | 0755);
 }
 
+/* fsck.erofs reads 12 bytes behind every inode, attributes or not. */
+static void test_room_behind_the_last_inode(void **state)
+{
+        char name[16];
+
+        (void)state;
+        for (int files = 50; files < 80; files++) {
+                CC_BUF struct cc_buf tar = { 0 };
+                IMAGE struct erofs_image m = { 0 };
+
+                for (int i = 0; i < files; i++) {
+                        (void)snprintf(name, sizeof(name), "f%d", i);
+                        tar_file(&tar, name, "");
+                }
+                convert_good(&tar, &m);
+                (void)snprintf(name, sizeof(name), "f%d", files - 1);
+                assert_true(node_at(&m, name).at + 64 + 12 <= m.len);
+        }
+}
+
 static void test_uuid(void **state)
 {
         static const uint8_t expected[16] = { 0x0a, 0x30, 0x0e, 0xe9, 0xf9, 0xe4, 0x56, 0x97,
@@ -487,6 +507,7 @@ int main(void)
                 cmocka_unit_test(test_sparse),
                 cmocka_unit_test(test_large_directory),
                 cmocka_unit_test(test_empty_layers),
+                cmocka_unit_test(test_room_behind_the_last_inode),
                 cmocka_unit_test(test_uuid),
         };
 
