@@ -2,6 +2,7 @@
  * reader finds whole. COCOON_FUZZ_KEEP=DIR keeps accepted images there, for fsck.erofs. */
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -10,6 +11,49 @@
 #include "image/erofs/tar.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+enum { BLOCK = 512, SIZE_AT = 124, SUM_AT = 148, SUM_LEN = 8 };
+
+/* Right checksums for the headers, or no change in one would ever get past the first check. */
+static void repair(uint8_t *data, size_t size)
+{
+        size_t at = 0;
+
+        while (size - at >= BLOCK) {
+                uint8_t *h = data + at;
+                unsigned sum = 0;
+                char text[SUM_LEN + 1];
+                char octal[12] = { 0 };
+                unsigned long long body;
+
+                memset(h + SUM_AT, ' ', SUM_LEN);
+                for (size_t i = 0; i < BLOCK; i++)
+                        sum += h[i];
+                if (sum == SUM_LEN * ' ') {
+                        memset(h + SUM_AT, 0, SUM_LEN); /* the end marker */
+                        return;
+                }
+                (void)snprintf(text, sizeof(text), "%06o", sum);
+                memcpy(h + SUM_AT, text, SUM_LEN);
+                memcpy(octal, h + SIZE_AT, sizeof(octal) - 1);
+                body = strtoull(octal, NULL, 8);
+                if (body > size - at - BLOCK)
+                        return;
+                at += BLOCK + (body + BLOCK - 1) / BLOCK * BLOCK;
+                if (at > size)
+                        return;
+        }
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+        size = LLVMFuzzerMutate(data, size, max);
+        if (seed % 8)
+                repair(data, size);
+        return size;
+}
 
 struct input {
         const uint8_t *data;
