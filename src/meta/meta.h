@@ -21,8 +21,10 @@ struct meta_open_args {
         int64_t busy_timeout_ms; /* 0: 30 s */
 };
 
-/* Open, creating the store where state.md §2 allows it; fails closed otherwise (SCHEMA, CORRUPT,
- * IO). */
+/* Open, creating the store where state.md §2 allows it; fails closed otherwise: SCHEMA (another
+ * store, another version, an upstream root to import), CORRUPT (damaged, or missing although VMs,
+ * snapshots or images exist), UNSUPPORTED (file system), DENIED, BUSY, IO. Many threads may each
+ * open their own; fork before opening, not after. */
 int meta_open(const struct meta_open_args *args, struct meta **ret, struct cc_err *err);
 void meta_close(struct meta *m);   /* NULL is fine; rolls back */
 void meta_closep(struct meta **m); /* cleanup function */
@@ -50,14 +52,15 @@ int meta_vm_insert(struct meta *m, struct vm_record *vm, struct cc_err *err);
  * Sets updated_at; with `reason` also transition_generation+1, last_transition_reason and _at. */
 int meta_vm_update(struct meta *m, struct vm_record *vm, const char *reason, struct cc_err *err);
 
-/* By exact ID. NOT_FOUND: `vm not found`, code "vm_not_found". */
+/* By exact ID. NOT_FOUND: `vm <id>: vm not found`, code "vm_not_found". */
 int meta_vm_get(struct meta *m, const char *id, struct vm_record *ret, struct cc_err *err);
 
 /* Exact ID > exact name > unique ID prefix of >= 3. NOT_FOUND `vm <ref>: vm not found` (hint:
  * closest name), AMBIGUOUS `ambiguous ref "X": multiple matches`. */
 int meta_vm_resolve(struct meta *m, const char *ref, char ret_id[27], struct cc_err *err);
 
-/* All rows by creation time. The callback owns nothing; a non-zero return stops and is returned. */
+/* All rows by creation time, as of one moment. The callback owns nothing and may use the store; a
+ * non-zero return stops and is returned. A damaged row is an error that names it. */
 typedef int (*meta_vm_fn)(void *ctx, struct vm_record *vm, struct cc_err *err);
 int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
 
@@ -70,7 +73,9 @@ int meta_vm_delete(struct meta *m, const char *id, struct cc_err *err);
 
 /* ---- Images ---- */
 
-/* Insert or replace one ref record; refs to one digest share the images row. `blobs` = hex pins. */
+/* Insert or replace one ref record; refs to one digest share the images row, and a digest without
+ * refs goes. `blobs` = hex pins of the digest, replacing earlier ones. CONFLICT, code
+ * "being_removed": a tombstone is on one of them. */
 int meta_image_put(struct meta *m, const char *kind, const struct image_record *image,
                    const struct cc_strv *blobs, struct cc_err *err);
 
@@ -84,7 +89,7 @@ int meta_image_get(struct meta *m, const char *kind, const char *ref, struct ima
                    struct cc_err *err);
 int meta_image_ref_delete(struct meta *m, const char *kind, const char *ref, struct cc_err *err);
 
-/* True if any image, VM or snapshot row pins the blob, or (`*ret` counts) none does. */
+/* How many image digests, VMs and snapshots pin the blob. */
 int meta_blob_pins(struct meta *m, const char *hex, int64_t *ret, struct cc_err *err);
 
 /* ---- Network index rows (network.md §1) ---- */
@@ -92,10 +97,12 @@ struct meta_network {
         char *id, *type, *vm_id, *if_name;
         struct nic_network *network;
 };
+/* Insert, or replace the row of that id. CONFLICT: another row has this NIC. */
 int meta_network_put(struct meta *m, const struct meta_network *row, struct cc_err *err);
 typedef int (*meta_network_fn)(void *ctx, const struct meta_network *row, struct cc_err *err);
 int meta_network_each(struct meta *m, const char *vm_id, meta_network_fn fn, void *ctx,
                       struct cc_err *err); /* vm_id NULL: all */
+/* Delete one row, with if_name NULL all of the VM; absent is fine. */
 int meta_network_delete(struct meta *m, const char *vm_id, const char *if_name, struct cc_err *err);
 
 /* ---- Tombstones ---- */
@@ -108,8 +115,8 @@ struct tombstone {
         int64_t leased_at;
         const char *payload; /* JSON text */
 };
-int meta_tombstone_put(struct meta *m, const struct tombstone *t,
-                       struct cc_err *err); /* CONFLICT: taken */
+/* Insert; the holder of the same lease_id may replace phase and payload. CONFLICT: another's. */
+int meta_tombstone_put(struct meta *m, const struct tombstone *t, struct cc_err *err);
 typedef int (*meta_tombstone_fn)(void *ctx, const struct tombstone *t, struct cc_err *err);
 int meta_tombstone_get(struct meta *m, const char *kind, const char *id, meta_tombstone_fn fn,
                        void *ctx,
@@ -118,10 +125,15 @@ int meta_tombstone_each(struct meta *m, meta_tombstone_fn fn, void *ctx, struct 
 int meta_tombstone_delete(struct meta *m, const char *kind, const char *id, struct cc_err *err);
 
 /* ---- Watchers and maintenance ---- */
+/* The current change number: every write of a VM row takes the next one. */
 int meta_seq(struct meta *m, int64_t *ret, struct cc_err *err);
 typedef int (*meta_gone_fn)(void *ctx, const char *id, const char *name, struct cc_err *err);
 /* VM rows with seq > since, then deletions; *ret_complete false: `since` is older than what is
  * kept. */
 int meta_changes(struct meta *m, int64_t since, meta_vm_fn changed, meta_gone_fn gone, void *ctx,
                  bool *ret_complete, struct cc_err *err);
+
+/* Copy the store to the file `dest` while others use it: verified, then renamed into place, 0600.
+ * An earlier `dest` is valid until then. Putting the copy back as meta.db (without -wal) restores
+ * it. */
 int meta_backup(struct meta *m, const char *dest, struct cc_err *err);

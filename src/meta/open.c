@@ -87,13 +87,36 @@ static int get_int(struct meta *m, const char *sql, int *ret, struct cc_err *err
         return r < 0 ? r : 0;
 }
 
+/* 1 the initialisation was finished, 0 not. */
+static int has_state(struct meta *m, struct cc_err *err)
+{
+        STMT_OWN sqlite3_stmt *s = NULL;
+        int rc = sqlite3_prepare_v2(m->db, "SELECT 1 FROM meta_kv WHERE k = 'state'", -1, &s, NULL);
+
+        if (rc == SQLITE_ERROR) /* no such table */
+                return 0;
+        return rc == SQLITE_OK ? meta_step(m, s, err) : meta_sql_fail(m->db, rc, err);
+}
+
+/* A file put back from a copy made elsewhere may be in another mode; the mode is persistent. */
+static int ensure_wal(struct meta *m, struct cc_err *err)
+{
+        STMT_OWN sqlite3_stmt *s = NULL;
+        int r = meta_prepare(m, "PRAGMA journal_mode", &s, err);
+
+        if (r == 0)
+                r = meta_step(m, s, err);
+        if (r < 0 || (r > 0 && strcmp(meta_text(s, 0), "wal") == 0))
+                return r < 0 ? r : 0;
+        return meta_exec(m, "PRAGMA journal_mode = WAL", err);
+}
+
 /* Whose database is it, is it complete, which version: 1 fine, 0 an initialisation that never
  * finished. */
 static int identify(struct meta *m, int *ret_version, struct cc_err *err)
 {
         int id = 0;
         int tables = 0;
-        int state = 0;
         int r;
 
         if ((r = get_int(m, "PRAGMA application_id", &id, err)) < 0)
@@ -118,11 +141,7 @@ static int identify(struct meta *m, int *ret_version, struct cc_err *err)
                                "the store %s has version %d, this cocoon knows %d: use a newer "
                                "cocoon",
                                m->path, *ret_version, META_VERSION);
-        r = get_int(m, "SELECT count(*) FROM sqlite_schema WHERE name = 'meta_kv'", &tables, err);
-        if (r < 0 || tables == 0)
-                return r;
-        r = get_int(m, "SELECT 1 FROM meta_kv WHERE k = 'state'", &state, err);
-        return r < 0 ? r : state;
+        return has_state(m, err);
 }
 
 static int count_wal_pages(void *ctx, sqlite3 *db, const char *name, int pages)
@@ -148,7 +167,6 @@ static void configure(struct meta *m)
 /* 1 open and usable, 0 there is no store (or only the debris of one), negative: refused. */
 static int open_existing(struct meta *m, int *ret_version, struct cc_err *err)
 {
-        int wal = 0;
         int rc;
         int r = probe(m, m->path, err);
 
@@ -168,10 +186,7 @@ static int open_existing(struct meta *m, int *ret_version, struct cc_err *err)
                         cc_hint(err, "restore a backup of %s", m->path);
                 return r;
         }
-        r = get_int(m, "SELECT journal_mode = 'wal' FROM pragma_journal_mode", &wal, err);
-        /* A file put back from a copy made elsewhere; the mode is persistent. */
-        if (r == 0 && !wal)
-                r = meta_exec(m, "PRAGMA journal_mode = WAL", err);
+        r = ensure_wal(m, err);
         return r < 0 ? r : 1;
 }
 

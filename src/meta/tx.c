@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/id.h"
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/timeutil.h"
 #include "meta/internal.h"
 
@@ -198,6 +199,7 @@ static int lock_writer(struct meta *m, int64_t deadline, struct cc_err *err)
                 return r < 0 ? r : 0;
         if (cc_interrupted())
                 return canceled(err);
+        m->queued = true;
         return queue_for_lock(m, deadline, err);
 }
 
@@ -260,14 +262,34 @@ static int check_version(struct meta *m, struct cc_err *err)
                        sqlite3_column_int(s, 0));
 }
 
+/* Keep the WAL short; the rules are in internal.h. We hold the writers' lock. */
+static void checkpoint_first(struct meta *m)
+{
+        uint32_t hint = 0;
+        uint32_t limit = m->queued || m->wrote ? META_WAL_BUSY : META_WAL_IDLE;
+
+        if (pread(m->writer_fd, &hint, sizeof(hint), 0) == (ssize_t)sizeof(hint) && hint > limit)
+                meta_checkpoint(m, false);
+}
+
+static void leave_hint(struct meta *m)
+{
+        uint32_t hint = (uint32_t)m->wal_pages;
+
+        if (pwrite(m->writer_fd, &hint, sizeof(hint), 0) < 0)
+                cc_debug("meta", "cannot note the size of the WAL");
+}
+
 static int begin_write(struct meta *m, enum meta_tx tx, int64_t deadline, struct cc_err *err)
 {
         int r = lock_writer(m, deadline, err);
 
         if (r == 0)
                 r = set_synchronous(m, tx == META_RELAXED ? 1 : 2, err);
-        if (r == 0)
+        if (r == 0) {
+                checkpoint_first(m);
                 r = begin(m, SQL_BEGIN_WRITE, deadline, err);
+        }
         if (r < 0) {
                 unlock_writer(m);
                 return r;
@@ -333,8 +355,10 @@ int meta_commit(struct meta *m, struct cc_err *err)
                 return r;
         }
         m->mode = MODE_NONE;
-        if (wrote && m->wal_pages > META_WAL_BUSY)
-                meta_checkpoint(m);
+        if (wrote) {
+                m->wrote = true;
+                leave_hint(m);
+        }
         unlock_writer(m);
         return 0;
 }
@@ -368,26 +392,23 @@ void meta_read_end(struct meta *m, bool own)
 
 /* ---- WAL size ---- */
 
-void meta_checkpoint(struct meta *m)
+void meta_checkpoint(struct meta *m, bool empty)
 {
-        int log = 0;
-        int done = 0;
-
-        /* TRUNCATE, not PASSIVE: only an emptied WAL stays short for the next process, which would
-         * otherwise read it all again and append to it. With a reader in the way it does what
-         * PASSIVE does. No busy handler: nobody waits here. */
+        /* No busy handler: nobody waits here. */
         (void)sqlite3_busy_timeout(m->db, 0);
-        if (sqlite3_wal_checkpoint_v2(m->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, &log, &done) ==
-            SQLITE_OK)
+        if (sqlite3_wal_checkpoint_v2(
+                    m->db, NULL, empty ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE,
+                    NULL, NULL) == SQLITE_OK)
                 m->wal_pages = 0;
         (void)sqlite3_busy_timeout(m->db, 50);
 }
 
 static void close_checkpoint(struct meta *m)
 {
-        if (m->wal_pages <= META_WAL_IDLE || try_lock(m, NULL) <= 0)
+        if (!m->wrote || m->queued || m->wal_pages <= META_WAL_LEFT || try_lock(m, NULL) <= 0)
                 return;
-        meta_checkpoint(m);
+        meta_checkpoint(m, true);
+        leave_hint(m);
         unlock_writer(m);
 }
 

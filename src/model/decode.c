@@ -8,13 +8,14 @@
  * types, bad syntax) makes it give up, and the strict reader behind it decides and words the error.
  * So it never has to explain anything, and must only never accept what that one would refuse.
  */
+#include "model/decode.h"
+
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "base/timeutil.h"
-#include "model/record.h"
 
 #define MAX_DEPTH 32 /* of a skipped value */
 
@@ -202,8 +203,6 @@ static bool object(struct text *t, const struct record_type *type, void *rec);
 
 static bool set(struct text *t, struct cc_strv *ret)
 {
-        bool sorted = true;
-
         if (!take(t, '{'))
                 return false;
         if (take(t, '}'))
@@ -214,18 +213,14 @@ static bool set(struct text *t, struct cc_strv *ret)
                 if (!string(t, &key))
                         return false;
                 cc_strv_take(ret, key);
-                if (ret->len > 1) {
-                        int c = strcmp(ret->v[ret->len - 2], key);
-
-                        if (c == 0)
-                                return false;
-                        sorted = sorted && c < 0;
-                }
                 if (!take(t, ':') || !take(t, '{') || !take(t, '}'))
                         return false;
         } while (take(t, ','));
-        /* Doubled keys are only seen when they are neighbours. */
-        return sorted && take(t, '}');
+        cc_strv_sort(ret);
+        for (size_t i = 1; i < ret->len; i++)
+                if (strcmp(ret->v[i - 1], ret->v[i]) == 0)
+                        return false;
+        return take(t, '}');
 }
 
 static bool strings(struct text *t, struct cc_strv *ret)
@@ -349,7 +344,7 @@ static bool object(struct text *t, const struct record_type *type, void *rec)
         return take(t, '}');
 }
 
-static bool decode(const struct record_type *type, const char *text, size_t n, void *rec)
+bool record_decode(const struct record_type *type, const char *text, size_t n, void *rec)
 {
         struct text t = { .p = text, .end = text + n };
 
@@ -369,7 +364,7 @@ int record_parse(const struct record_type *type, const char *text, size_t n, voi
         CC_JSON json_t *json = NULL;
         int r;
 
-        if (text[n] == '\0' && decode(type, text, n, rec))
+        if (text[n] == '\0' && record_decode(type, text, n, rec))
                 return 0;
         r = cc_json_parse(text, n, type->what, &json, err);
         return r < 0 ? r : record_load(type, json, rec, err);

@@ -79,7 +79,7 @@ cocoon_pause()
 cocoon_inside()
 {
 	local path part IFS
-	case $2/ in
+	case /$2/ in
 	*/../*) return 1 ;;
 	esac
 	path=$1

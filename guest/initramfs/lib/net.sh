@@ -41,7 +41,7 @@ cocoon_prefix()
 {
 	local mask
 	case $1 in
-	'' | 0?* | *[!0-9.]*) return 1 ;;
+	'' | *[!0-9.]*) return 1 ;;
 	*.*)
 		cocoon_ipv4 "$1" || return 1
 		mask=$COCOON_IPV4 COCOON_PREFIX=32
@@ -50,7 +50,7 @@ cocoon_prefix()
 		done
 		[ "$mask" -eq $(((1 << COCOON_PREFIX) - 1)) ]
 		;;
-	???*) return 1 ;;
+	0?* | ???*) return 1 ;;
 	*)
 		COCOON_PREFIX=$1
 		[ "$1" -le 32 ]

@@ -161,7 +161,7 @@ static void damaged_pages(void **state)
 
         opens(s);
         add_vm(s, "web", NULL);
-        meta_checkpoint(s->m);
+        meta_checkpoint(s->m, true);
         store_close(s);
         memset(noise, 0xa5, sizeof(noise));
         fd = open(path, O_WRONLY | O_CLOEXEC);

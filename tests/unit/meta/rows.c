@@ -248,7 +248,7 @@ static void backup(void **state)
         assert_int_equal(system(listing), 0);
 
         /* Putting the copy back is all a restore takes. */
-        meta_checkpoint(s->m);
+        meta_checkpoint(s->m, true);
         store_close(s);
         assert_int_equal(rename(dest, path), 0);
         assert_int_equal(store_open(s), 0);
