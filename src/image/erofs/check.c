@@ -1,5 +1,5 @@
 /*
- * The structural check of an image. See erofs_check() in reader.h.
+ * The structural check of an image. See erofs_reader_check() in reader.h.
  *
  * Termination on hostile images: names have bytes of their own, so an image of n bytes has at most
  * n / 13 of them; whoever shows more shows some twice. Work and memory are linear in that, and the
@@ -200,7 +200,7 @@ static int check_links(const struct check *c, struct cc_err *err)
         return 0;
 }
 
-int erofs_check(int fd, const char *name, struct cc_err *err)
+int erofs_reader_check(int fd, const char *name, struct cc_err *err)
 {
         CC_CLEANUP(check_free) struct check c = { 0 };
         struct erofs_inode root;

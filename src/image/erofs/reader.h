@@ -135,4 +135,4 @@ bool erofs_is_opaque(const struct erofs_xattrs *x);
  * number of inodes agree, data, tails, link texts and attributes are where they can be. CORRUPT
  * says what is wrong first; file contents are not read.
  */
-int erofs_check(int fd, const char *name, struct cc_err *err);
+int erofs_reader_check(int fd, const char *name, struct cc_err *err);
