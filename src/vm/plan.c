@@ -51,14 +51,18 @@ static int check_boot_mode(const struct vm_request *req, const struct hv_driver 
         return 0;
 }
 
-/* Does the VM boot from all layers as one? By request, and when the driver cannot attach the layers
- * and writable disks one by one. UNSUPPORTED: not even then. */
+/* Beyond this the names of the layers leave no room for NICs and data disks in 2047 bytes of kernel
+ * command line, and come near what the guest's overlayfs takes as mount options (images.md §6). */
+#define MAX_LAYERS 96
+
+/* Does the VM boot from all layers as one? By request, and when there are too many of them, by
+ * themselves or for the disks a driver can attach. UNSUPPORTED: not even then. */
 static int choose_form(const struct vm_request *req, const struct hv_driver *drv,
                        const struct image_record *image, bool *ret_flat, struct cc_err *err)
 {
         size_t layers = image->layers.len;
         size_t writable = 1 + req->n_data_disks;
-        bool fits = layers + writable <= drv->max_disks;
+        bool fits = layers <= MAX_LAYERS && layers + writable <= drv->max_disks;
 
         if ((req->flat || !fits) && 1 + writable > drv->max_disks)
                 return cc_fail(

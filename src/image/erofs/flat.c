@@ -364,11 +364,10 @@ static int step(struct merge *m, struct cc_err *err)
 
 static int put_root(struct merge *m, struct cc_err *err)
 {
-        bool more = true;
-
         (void)push_level(m);
-        for (size_t i = m->n_layers; i-- > 0 && more;) {
+        for (size_t i = m->n_layers; i-- > 0;) {
                 struct erofs_inode root;
+                bool more; /* overlayfs merges the roots whatever they are marked with */
                 int e = erofs_inode_get(&m->layers[i], m->layers[i].root, &root, err);
 
                 if (e < 0)

@@ -5,7 +5,8 @@
  * Per name the topmost layer that has it decides. A whiteout there: the name is gone. A file: that
  * file. A directory: its attributes are the topmost one's, its content is merged from all layers
  * down to the first that is opaque there, or has no directory there but something else. Hard links
- * are those of one layer; a name that an upper layer replaced leaves the others alone.
+ * are those of one layer; a name that an upper layer replaced leaves the others alone. An opaque
+ * root hides nothing: overlayfs pays no heed to it, and a VM must see one tree in both forms.
  *
  * The result has no whiteouts and no trusted.overlay.* attributes. It is a pure function of the
  * layers' trees: entries are written depth first, each directory's names in byte order.
