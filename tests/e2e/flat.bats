@@ -125,9 +125,10 @@ same_as_overlay()
 	run -0 console one 'cat /root/kept'
 	[[ $output == *t* ]]
 
-	# The image may go, the pinned blob stays known.
-	pins=$(sqlite3 "$T/root/meta/"*.db "SELECT data FROM vms" | jq -r '.image_blob_ids[]' | sort | uniq -c)
-	[[ $pins == *"1 $name"* ]]
+	# The image pins the blob, and so does the VM that uses it, but no other.
+	[ "$(sqlite3 "$T/root/meta/"*.db "SELECT count(*) FROM image_blobs WHERE hex = '$name'")" = 1 ]
+	run -0 sqlite3 "$T/root/meta/"*.db "SELECT vm_id FROM vm_blobs WHERE hex = '$name'"
+	[ "$output" = "$(jq -r .id <<<"$vm")" ]
 	[ -z "$(ls "$T/root/oci/temp")" ]
 }
 
