@@ -24,18 +24,18 @@ help:
 
 $(BUILD)/build.ninja:
 	@tools/bootstrap build
-	meson setup $(MESON_FLAGS) -Dbuildtype=debugoptimized $(BUILD)
+	meson setup $(MESON_FLAGS) -Dbuildtype=debugoptimized $(BUILD) >/dev/null
 
 $(BUILD)/asan/build.ninja:
 	@tools/bootstrap build
-	meson setup $(MESON_FLAGS) $(SANITIZE) $(BUILD)/asan
+	meson setup $(MESON_FLAGS) $(SANITIZE) $(BUILD)/asan >/dev/null
 
 $(BUILD)/clang/build.ninja:
 	@tools/bootstrap build clang
-	CC=clang meson setup $(MESON_FLAGS) $(SANITIZE) -Dfuzz=true $(BUILD)/clang
+	CC=clang meson setup $(MESON_FLAGS) $(SANITIZE) -Dfuzz=true $(BUILD)/clang >/dev/null
 
 build: $(BUILD)/build.ninja
-	@$(NINJA) -C $(BUILD)
+	@$(NINJA) --quiet -C $(BUILD)
 
 test:
 	@tools/bootstrap build run images demo test
@@ -58,7 +58,7 @@ bench:
 	@bench/run --build $(BUILD)
 
 fuzz: $(BUILD)/clang/build.ninja
-	@$(NINJA) -C $(BUILD)/clang
+	@$(NINJA) --quiet -C $(BUILD)/clang
 	@tests/fuzz/run $(BUILD)/clang
 
 lint: $(BUILD)/build.ninja

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -23,23 +22,32 @@
 /* Features that newer e2fsprogs turn on by default and older guest kernels refuse to mount. */
 #define MKFS_FEATURES "^orphan_file,^metadata_csum_seed"
 
-/* "mke2fs 1.47.0 (5-Feb-2023)" on stderr. An unknown answer counts as old: mkfs.ext4 refuses a
+/* "mke2fs 1.47.0 (5-Feb-2023)": at least 1.47? An unknown answer counts as old: mkfs.ext4 refuses a
  * feature name it does not know. */
+static bool mke2fs_is_new(const char *text)
+{
+        static const char prefix[] = "mke2fs ";
+        long major;
+        long minor;
+        char *end;
+
+        if (!cc_startswith(text, prefix))
+                return false;
+        major = strtol(text + sizeof(prefix) - 1, &end, 10);
+        if (*end != '.')
+                return false;
+        minor = strtol(end + 1, NULL, 10);
+        return major > 1 || (major == 1 && minor >= 47);
+}
+
 static bool mkfs_knows_features(void)
 {
         static const char *const argv[] = { "mkfs.ext4", "-V", NULL };
-        static int cached = -1; /* one question a process; racing threads get the same answer */
         CC_CLEANUP(cc_run_result_free) struct cc_run_result result = { 0 };
-        unsigned major;
-        unsigned minor;
 
-        if (cached >= 0)
-                return cached;
-        if (cc_run(argv, NULL, 0, 4096, TOOL_MS, &result, NULL) < 0 || !result.err.len ||
-            sscanf(result.err.data, "mke2fs %u.%u", &major, &minor) != 2)
-                return false;
-        cached = major > 1 || (major == 1 && minor >= 47);
-        return cached;
+        /* The version is printed on stderr. */
+        return cc_run(argv, NULL, 0, 4096, TOOL_MS, &result, NULL) == 0 && result.err.len &&
+               mke2fs_is_new(result.err.data);
 }
 
 static int mkfs_ext4(const char *path, struct cc_err *err)

@@ -42,7 +42,7 @@ int disk_probe(const char *path, enum disk_format *ret, struct cc_err *err)
 {
         uint8_t buf[4];
         struct cc_cursor c;
-        size_t n;
+        size_t n = 0;
         int r = read_head(path, buf, sizeof(buf), &n, err);
 
         if (r < 0)
@@ -62,7 +62,7 @@ int qcow2_read_info(const char *path, struct qcow2_info *ret, struct cc_err *err
         struct qcow2_info i = { .header_length = QCOW2_V2_HEADER };
         uint8_t buf[QCOW2_V3_HEADER];
         struct cc_cursor c;
-        size_t n;
+        size_t n = 0;
         int r = read_head(path, buf, sizeof(buf), &n, err);
 
         if (r < 0)

@@ -61,8 +61,7 @@ void vm_spec_clear(struct vm_spec_buf *b);
 /* ---- validate.c ---- */
 
 /* Everything about a request that needs neither image nor host services. */
-int vm_validate(const struct config *c, const struct vm_request *req, const struct hv_driver *drv,
-                struct cc_err *err);
+int vm_validate(const struct vm_request *req, const struct hv_driver *drv, struct cc_err *err);
 
 /* The data disks of a request with names and mount points filled in, as records without paths.
  * `ret_sizes` parallel to them. */

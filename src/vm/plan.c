@@ -186,6 +186,11 @@ static int plan_image(struct engine *e, struct vm_plan *plan, struct cc_err *err
         bool flat = false;
         int r = image_resolve(e->meta, plan->req->image, kind, &image, err);
 
+        /* Scripts match on this text (cli.md §6): at create every store says why it has nothing. */
+        if (r == -CC_NOT_FOUND && err)
+                (void)snprintf(err->msg, sizeof(err->msg),
+                               "image \"%s\" not resolved: oci: not found; cloudimg: not found",
+                               plan->req->image);
         if (r < 0)
                 return r;
         plan->cloudimg = cc_streq(kind, IMAGE_CLOUDIMG);
@@ -231,7 +236,7 @@ int vm_plan_make(struct engine *e, const struct vm_request *req, struct vm_plan 
         if (r < 0)
                 return r;
         vm_hv_env(e->config, plan.drv, &plan.env);
-        r = vm_validate(e->config, req, plan.drv, err);
+        r = vm_validate(req, plan.drv, err);
         if (r == 0)
                 r = plan_image(e, &plan, err);
         if (r == 0)

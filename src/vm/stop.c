@@ -63,6 +63,18 @@ static int commit_stopped(struct engine *e, struct vm_record *vm, bool by_user, 
         return vm_commit(e, vm, by_user ? "stop-user" : "unexpected-exit", err);
 }
 
+/* A guest that a dead verb left paused would sleep through the power button. */
+static void wake(const struct hv_driver *drv, const struct hv_env *env, const struct vm_record *vm)
+{
+        struct cc_err err = CC_ERR_INIT;
+        enum hv_state state;
+
+        if (drv->state(env, vm->run_dir, &state, &err) < 0 || state != HV_PAUSED)
+                return;
+        if (drv->resume(env, vm->run_dir, &err) < 0)
+                cc_warn("vm.stop", "resume %s: %s", vm->id, err.msg);
+}
+
 int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
                    int grace_ms, struct cc_err *err)
 {
@@ -76,6 +88,8 @@ int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_reco
         if (!err)
                 err = &local;
         vm_hv_env(e->config, drv, &env);
+        if (live && grace_ms > 0)
+                wake(drv, &env, vm);
         if (live)
                 r = drv->stop(&env, vm->run_dir, &proc, grace_ms, err);
         if (r == 0)

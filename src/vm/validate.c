@@ -29,6 +29,8 @@ static int check_size(const char *what, int64_t size, int64_t min, struct cc_err
                 return 0;
         cc_size_format(size, have);
         cc_size_format(min, want);
+        if (cc_streq(have, want)) /* rounding must not hide what is missing */
+                (void)snprintf(have, sizeof(have), "%lldB", (long long)size);
         return cc_fail(err, CC_INVALID, "%s %s below %s minimum", what, have, want);
 }
 
@@ -43,9 +45,9 @@ static int check_numbers(const struct vm_request *req, struct cc_err *err)
         if (req->cpu > cores)
                 return cc_fail(err, CC_INVALID, "requested %lld vCPUs exceeds host cores (%ld)",
                                (long long)req->cpu, cores);
-        r = check_size("memory", req->memory, MIN_MEMORY, err);
+        r = check_size("--memory", req->memory, MIN_MEMORY, err);
         if (r == 0)
-                r = check_size("storage", req->storage, MIN_STORAGE, err);
+                r = check_size("--storage", req->storage, MIN_STORAGE, err);
         if (r < 0)
                 return r;
         if (req->nics < 0 || req->nics > MAX_NICS)
@@ -148,16 +150,13 @@ static int check_caps(const struct vm_request *req, const struct hv_driver *drv,
         return r;
 }
 
-int vm_validate(const struct config *c, const struct vm_request *req, const struct hv_driver *drv,
-                struct cc_err *err)
+int vm_request_check(const struct vm_request *req, struct cc_err *err)
 {
         int r;
 
         if (!cc_isempty(req->bridge) && !cc_isempty(req->network))
                 return cc_fail(err, CC_USAGE, "--bridge and --network are mutually exclusive");
-        r = check_caps(req, drv, err);
-        if (r == 0)
-                r = check_numbers(req, err);
+        r = check_numbers(req, err);
         if (r < 0)
                 return r;
         if (!cc_isempty(req->name) && !cc_vm_name_valid(req->name))
@@ -175,6 +174,13 @@ int vm_validate(const struct config *c, const struct vm_request *req, const stru
         if (r == 0)
                 r = check_publish(req->publish, err);
         return r;
+}
+
+int vm_validate(const struct vm_request *req, const struct hv_driver *drv, struct cc_err *err)
+{
+        int r = vm_request_check(req, err);
+
+        return r < 0 ? r : check_caps(req, drv, err);
 }
 
 /* ---- data disks ---- */

@@ -43,6 +43,9 @@ struct vm_request {
         size_t n_data_disks;
 };
 
+/* What can be refused from the request alone: ranges, names, exclusions. Touches nothing. */
+int vm_request_check(const struct vm_request *req, struct cc_err *err);
+
 /* Create (C1-C5); with `start` also T1-T5 under the same lock. On success *ret is the final record,
  * public fields (pid, socket_path) filled. On failure everything is rolled back, except that a
  * failed start leaves the created VM in state error. */

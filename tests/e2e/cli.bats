@@ -107,8 +107,7 @@ fails()
 }
 
 @test "global flags are accepted anywhere and the last one wins" {
-	unset COCOON_ROOT_DIR
-	run -0 --separate-stderr cocoon --root-dir "$T/wrong" vm --log-level=error list \
+	run -0 --separate-stderr env -u COCOON_ROOT_DIR "$COCOON" --root-dir "$T/wrong" vm --log-level=error list \
 		--root-dir "$T/root" -o json
 	[ "$output" = "[]" ]
 	[ -d "$T/root" ]

@@ -18,7 +18,7 @@ teardown()
 }
 
 CREATE=(vm create --name v --memory 512M --nics 1 --network user
-	--data-disk size=16M,fstype=none,mount= tiny)
+	--data-disk "size=16M,fstype=none,mount=" tiny)
 RUN=(vm run "${CREATE[@]:2}")
 
 # crash LABEL ARGS...: the program dies of SIGKILL at the label.
@@ -196,7 +196,7 @@ gone()
 		cocoon vm start v
 		[ "$(cocoon vm inspect v | jq .pid)" = "$pid" ]
 		# The relay was never started by the killed command; adoption does it.
-		[ -S "$T"/run/qemu/*/console.sock ]
+		[ -S "$(echo "$T"/run/qemu/*/console.sock)" ]
 		cocoon vm rm --force v
 	done
 }
@@ -332,6 +332,27 @@ gone()
 	gone
 }
 
+@test "Ctrl-C at any moment of create and run: rolled back, or a VM with a state" {
+	for delay in 0.002 0.005 0.01 0.02 0.03 0.05 0.08 0.12 0.2; do
+		status=0
+		timeout -s INT $delay "$COCOON" "${CREATE[@]}" >"$T/out" 2>&1 || status=$?
+		invariants
+		if [ "$(db 'SELECT count(*) FROM vms')" != 0 ]; then
+			[ "$(state_of v)" = created ]
+			cocoon vm rm v
+		fi
+		gone
+		timeout -s INT $delay "$COCOON" "${RUN[@]}" >"$T/out" 2>&1 || status=$?
+		invariants
+		if [ "$(db 'SELECT count(*) FROM vms')" != 0 ]; then
+			[[ $(state_of v) =~ ^(created|running|error)$ ]]
+			[ "$(state_of v)" = running ] || [ "$(vmms)" = 0 ]
+			cocoon vm rm --force v
+		fi
+		gone
+	done
+}
+
 @test "two starts and two removals at once: one VMM, one row, no wreck" {
 	cocoon "${CREATE[@]}"
 	cocoon vm start v & a=$!
@@ -347,12 +368,15 @@ gone()
 }
 
 @test "64 creates at once: every one succeeds or fails with a mapped error" {
+	pids=()
 	for i in $(seq 64); do
 		# Every fourth one asks for a name that another wants too.
 		cocoon vm create --name "n$((i % 48))" --memory 512M --nics 0 tiny \
 			>"$T/create.$i" 2>&1 && echo ok >"$T/ok.$i" &
+		pids+=($!)
 	done
-	wait
+	# By number: bats has a background process of its own.
+	wait "${pids[@]}" || true
 	ok=$(find "$T" -maxdepth 1 -name 'ok.*' | wc -l)
 	[ "$ok" = 48 ]
 	[ "$(db 'SELECT count(*) FROM vms')" = "$ok" ]

@@ -16,6 +16,8 @@
 # console VM [TEXT]         what the console shows, after typing TEXT
 # wait_console VM REGEX     until the console shows it
 
+bats_require_minimum_version 1.5.0
+
 TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 # shellcheck source=tools/registry.bash
 . "$TOP/tools/registry.bash"
@@ -43,12 +45,13 @@ cocoon_setup()
 # Processes that still speak of this test's directory, as "pid command line".
 cocoon_leftovers()
 {
-	local dir
+	local file pid
 
-	for dir in /proc/[0-9]*; do
-		if tr '\0' ' ' <"$dir/cmdline" 2>/dev/null | grep -qF -- "$T"; then
-			echo "${dir#/proc/} $(tr '\0' ' ' <"$dir/cmdline")"
-		fi
+	# One grep for all of them (its own entry is younger than the list): this is called often.
+	for file in $(grep -alF -- "$T" /proc/[0-9]*/cmdline 2>/dev/null); do
+		pid=${file#/proc/}
+		pid=${pid%/cmdline}
+		echo "$pid $(tr '\0' ' ' <"$file" 2>/dev/null)"
 	done
 }
 

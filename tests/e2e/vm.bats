@@ -62,8 +62,8 @@ vm()
 	done <<-EOF
 		--cpu 0|cpu must be at least 1
 		--cpu 4096|requested 4096 vCPUs exceeds host cores
-		--memory 100M|memory 100MiB below 512MiB minimum
-		--storage 1G|storage 1GiB below 10GiB minimum
+		--memory 100M|--memory 100MiB below 512MiB minimum
+		--storage 1G|--storage 1GiB below 10GiB minimum
 		--nics -1|nics must be
 		--name -x|invalid
 		--bridge a --network b|--bridge and --network are mutually exclusive
@@ -142,21 +142,25 @@ vm()
 }
 
 @test "the relay serves several clients, and a killed one is replaced" {
+	mkfifo "$T/typed"
 	cocoon vm run --name w --memory 512M --nics 0 tiny
 	wait_console w 'cocoon-tiny ready'
 	relay=$(cocoon_leftovers | grep -- __console-relay | cut -d' ' -f1)
 	[ "$(wc -w <<<"$relay")" = 1 ]
-	# A client that reads nothing for the whole test.
-	sleep 100 | timeout 100 socat -u STDIN "UNIX-CONNECT:$T/run/qemu/$(vm w .id)/console.sock" 2>/dev/null &
+	# A client that is stopped, and so reads nothing, for the rest of the test.
+	script -qec "'$COCOON' vm console w" /dev/null <"$T/typed" >/dev/null 3>&- &
 	stuck=$!
+	exec 8>"$T/typed"
+	wait_for 10 pgrep -P $stuck
+	kill -STOP $stuck
 	# shellcheck disable=SC2016 # the guest's dollar
 	run -0 console w 'i=0; while [ $i -lt 3000 ]; do echo line-$i-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; i=$((i+1)); done; echo end-$i'
 	[[ $output == *end-3000* ]] || wait_console w 'end-3000'
 	kill -9 "$relay"
 	run -0 console w 'echo again-$((1+1))'
 	[[ $output == *again-2* ]]
-	kill $stuck 2>/dev/null || true
-	pkill -P $stuck 2>/dev/null || true
+	kill -KILL $stuck
+	exec 8>&-
 }
 
 @test "debug prints the launch and makes nothing" {

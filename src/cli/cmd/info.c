@@ -52,8 +52,9 @@ static json_t *directory_json(const char *path)
         json_object_set_new(json, "path", out_string(path));
         json_object_set_new(json, "exists", json_boolean(cc_exists(path)));
         if (statvfs(path, &fs) == 0)
-                json_object_set_new(json, "free_bytes",
-                                    json_integer((json_int_t)(fs.f_bavail * fs.f_frsize)));
+                json_object_set_new(
+                        json, "free_bytes",
+                        json_integer((json_int_t)fs.f_bavail * (json_int_t)fs.f_frsize));
         return json;
 }
 
@@ -99,28 +100,28 @@ static const char *yes_no(const json_t *obj, const char *key)
 
 static void print_text(const json_t *info)
 {
+        static const char *const dirs[] = { "root", "run", "log" };
         CC_BUF struct cc_buf b = { 0 };
         const json_t *kvm = json_object_get(info, "kvm");
-        const char *key;
-        json_t *value;
-        size_t i;
+        const json_t *value;
 
         cc_buf_printf(&b, "%-16s%s\n", "Version:", text(info, "version"));
         cc_buf_printf(&b, "%-16s%s\n", "Hypervisor:", text(info, "hypervisor"));
-        json_array_foreach (json_object_get(info, "drivers"), i, value)
+        for (size_t i = 0; (value = json_array_get(json_object_get(info, "drivers"), i)); i++)
                 cc_buf_printf(&b, "%-16s%s: %s\n", i == 0 ? "Drivers:" : "", text(value, "name"),
                               text(value, "detail"));
         cc_buf_printf(&b, "%-16s%s: %s\n", "KVM:", yes_no(kvm, "usable"), text(kvm, "detail"));
         cc_buf_printf(&b, "%-16s%s\n", "vhost-vsock:", yes_no(info, "vhost_vsock"));
         cc_buf_printf(&b, "%-16s%s\n", "cgroup v2:", yes_no(info, "cgroup_v2"));
         cc_buf_printf(&b, "%-16s%s\n", "Reflink:", text(info, "reflink"));
-        i = 0;
-        json_object_foreach (json_object_get(info, "directories"), key, value) {
-                const json_t *bytes = json_object_get(value, "free_bytes");
+        for (size_t i = 0; i < CC_ARRAY_LEN(dirs); i++) {
                 char size[24];
+                const json_t *bytes;
 
+                value = json_object_get(json_object_get(info, "directories"), dirs[i]);
+                bytes = json_object_get(value, "free_bytes");
                 cc_size_format(json_integer_value(bytes), size);
-                cc_buf_printf(&b, "%-16s%s: %s (%s%s)\n", i++ == 0 ? "Directories:" : "", key,
+                cc_buf_printf(&b, "%-16s%s: %s (%s%s)\n", i == 0 ? "Directories:" : "", dirs[i],
                               text(value, "path"), bytes ? size : "absent", bytes ? " free" : "");
         }
         out_text(b.data);

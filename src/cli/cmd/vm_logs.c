@@ -14,7 +14,7 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         const struct options *o = opts;
         ENGINE struct engine e = { 0 };
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
-        const struct hv_driver *driver;
+        const struct hv_driver *driver = NULL;
         CC_FREE char *path = NULL;
         int r;
 
@@ -26,7 +26,7 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
                 r = cli_vm_get(cli, &e, cli->args[0], &vm, err);
         if (r == 0)
                 r = hv_driver_find(vm.hypervisor ? vm.hypervisor : "", &driver, err);
-        if (r < 0)
+        if (r != 0)
                 return cc_wrap(err, "logs");
         engine_close(&e);
         path = cc_path_join(vm.log_dir, driver->log_name);

@@ -57,7 +57,7 @@ static int attach(struct cli *cli, const struct options *o, const struct vm_reco
         CC_FREE char *socket = cc_path_join(vm->run_dir, VM_CONSOLE_SOCKET);
         ENGINE struct engine e = { 0 };
         struct cc_err later = CC_ERR_INIT;
-        unsigned char escape;
+        unsigned char escape = 0;
         int r = console_escape_parse("^]", &escape, err);
 
         if (r == 0)
@@ -80,12 +80,18 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         ENGINE struct engine e = { 0 };
         DATA_DISKS struct data_disks disks = { 0 };
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
-        struct vm_request request;
+        struct vm_request request = { 0 };
+        const struct hv_driver *driver;
         int r = check(o, err);
 
         cli->quiet_log = o->out.quiet || output_is_json(&o->out);
         if (r == 0)
                 r = vm_flags_request(&o->vm, cli->args[0], &disks, &request, err);
+        if (r == 0)
+                r = vm_request_check(&request, err);
+        /* A driver that is not here must not cost a pull first. */
+        if (r == 0 && *request.driver)
+                r = hv_driver_find(request.driver, &driver, err);
         if (r == 0)
                 r = cli_engine(cli, &e, err);
         if (r < 0)

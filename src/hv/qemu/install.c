@@ -161,8 +161,6 @@ static bool cache_read(const char *path, const struct stat *st, struct qemu_inst
         bool io_uring = false;
         int64_t mtime = 0;
         int64_t size = 0;
-        size_t k;
-        json_t *dir;
         size_t n = 0;
 
         if (cc_read_file(path, 16384, &text, &n, NULL) < 0 ||
@@ -179,12 +177,11 @@ static bool cache_read(const char *path, const struct stat *st, struct qemu_inst
             !version || !machine || !machine_name_valid(machine, strlen(machine)) ||
             !json_is_array(dirs) || json_array_size(dirs) > MAX_DATADIRS)
                 return false;
-        json_array_foreach (dirs, k, dir) {
-                if (!json_is_string(dir))
+        for (size_t k = 0; k < json_array_size(dirs); k++)
+                if (!json_is_string(json_array_get(dirs, k)))
                         return false;
-        }
-        json_array_foreach (dirs, k, dir)
-                cc_strv_add(&i->data_dirs, json_string_value(dir));
+        for (size_t k = 0; k < json_array_size(dirs); k++)
+                cc_strv_add(&i->data_dirs, json_string_value(json_array_get(dirs, k)));
         i->version = xstrdup(version);
         i->machine = xstrdup(machine);
         i->io_uring = io_uring;

@@ -23,7 +23,7 @@ static int probe(const struct hv_env *env, struct cc_buf *detail, struct cc_err 
 {
         QEMU_INSTALL struct qemu_install install = { 0 };
         CC_BUF struct cc_buf reason = { 0 };
-        bool kvm;
+        bool kvm = false;
         int r = qemu_install_find(env->binary, env->cache_dir, &install, err);
 
         if (r == 0)

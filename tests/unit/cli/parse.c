@@ -57,7 +57,7 @@ static void test_walk(void **state)
 static void test_help(void **state)
 {
         static const struct {
-                const char *words[5];
+                const char *words[6];
                 const char *command; /* NULL: a group or the root */
         } table[] = {
                 { { NULL }, NULL },

@@ -420,6 +420,19 @@ static void stop_failure_is_an_error_state(void **state)
         assert_stored_state(f, VM_STOPPED, "stop-user");
 }
 
+static void a_paused_guest_is_woken_for_a_graceful_stop(void **state)
+{
+        struct fixture *f = *state;
+        struct cc_err err = CC_ERR_INIT;
+
+        store(f, VM_CREATED);
+        assert_ok(vm_start_locked(&f->e, &driver, &f->vm, &err));
+        fake.state = HV_PAUSED;
+        assert_ok(vm_stop_locked(&f->e, &driver, &f->vm, 1000, &err));
+        assert_true(fake.resumed);
+        assert_stored_state(f, VM_STOPPED, "stop-user");
+}
+
 static void stop_of_a_dead_vm_says_why(void **state)
 {
         struct fixture *f = *state;
@@ -593,6 +606,7 @@ int main(int argc, char **argv)
                 T(a_restart_forgets_the_dead_process),
                 T(damaged_records_do_not_start),
                 T(stop_failure_is_an_error_state),
+                T(a_paused_guest_is_woken_for_a_graceful_stop),
                 T(stop_of_a_dead_vm_says_why),
                 T(stop_of_a_created_vm),
                 T(rm_removes_everything),

@@ -33,9 +33,8 @@ static struct vm_request good(void)
 
 static void expect(const struct vm_request *req, const struct hv_driver *drv, const char *want)
 {
-        struct config c = { 0 };
         struct cc_err err = CC_ERR_INIT;
-        int r = vm_validate(&c, req, drv, &err);
+        int r = vm_validate(req, drv, &err);
 
         if (!want) {
                 if (r != 0)
@@ -64,9 +63,9 @@ static void limits(void **state)
                        sysconf(_SC_NPROCESSORS_ONLN));
         REFUSES(req.cpu = 4096, cores);
         REFUSES(req.memory = 512 << 20, NULL);
-        REFUSES(req.memory = (512 << 20) - 1, "memory 512MiB below 512MiB minimum");
-        REFUSES(req.memory = 100 << 20, "memory 100MiB below 512MiB minimum");
-        REFUSES(req.storage = 9 * GIB, "storage 9GiB below 10GiB minimum");
+        REFUSES(req.memory = (512 << 20) - 1, "--memory 536870911B below 512MiB minimum");
+        REFUSES(req.memory = 100 << 20, "--memory 100MiB below 512MiB minimum");
+        REFUSES(req.storage = 9 * GIB, "--storage 9GiB below 10GiB minimum");
         REFUSES(req.nics = 0, NULL);
         REFUSES(req.nics = -1, "nics must be between 0 and");
         REFUSES(req.nics = INT64_MAX, "nics must be between 0 and");
@@ -90,11 +89,10 @@ static void names(void **state)
 static void the_password_is_never_shown(void **state)
 {
         struct vm_request req = good();
-        struct config c = { 0 };
         struct cc_err err = CC_ERR_INIT;
 
         req.password = "sec;ret";
-        assert_true(vm_validate(&c, &req, &full, &err) < 0);
+        assert_true(vm_validate(&req, &full, &err) < 0);
         assert_null(strstr(err.msg, "sec"));
         assert_null(strstr(err.hint, "sec"));
 }
