@@ -127,6 +127,15 @@ vm()
 	run -0 cocoon vm rm --force a
 }
 
+@test "modes do not depend on the caller's umask, and nobody else may read" {
+	(umask 0; cocoon vm run --name w --memory 512M --nics 0 tiny)
+	dir=$T/run/qemu/$(vm w .id)
+	log=$T/log/qemu/$(vm w .id)
+	[ "$(stat -c %a "$dir" "$log" | sort -u)" = 750 ]
+	[ "$(stat -c %a "$dir"/*.sock "$dir"/cow.raw "$dir"/qemu.pid "$dir"/cmdline | sort -u)" = 600 ]
+	[ "$(stat -c %a "$log"/qemu.log "$log"/console.log | sort -u)" = 640 ]
+}
+
 @test "nothing of ours is inherited by VMM and relay" {
 	exec 9>"$T/marker"
 	out=$(timeout 60 "$COCOON" vm run --name w --memory 512M --nics 0 tiny 2>&1)

@@ -253,6 +253,15 @@ static int open_taps(const struct vm_spec *spec, const struct plan *p, struct fd
         return 0;
 }
 
+/* QEMU would make it with whatever our caller's umask leaves, and a console may show anything. */
+static int make_console_log(const struct vm_spec *spec, struct cc_err *err)
+{
+        CC_FREE char *path = cc_path_join(spec->log_dir, QEMU_CONSOLE_LOG);
+        CC_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+
+        return fd < 0 ? cc_fail_errno(err, errno, "open log %s", path) : 0;
+}
+
 static int open_fds(const struct vm_spec *spec, const struct plan *p, struct fd_set_out *f,
                     struct cc_err *err)
 {
@@ -358,7 +367,9 @@ int qemu_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_
                 .argv = (const char *const *)p.argv.v,
                 .netns = spec->netns,
         };
-        r = open_fds(spec, &p, &fds, err);
+        r = make_console_log(spec, err);
+        if (r == 0)
+                r = open_fds(spec, &p, &fds, err);
         if (r == 0)
                 r = hv_write_file(spec->run_dir, QEMU_RECIPE, recipe, err);
         if (r == 0) {
