@@ -181,3 +181,17 @@ vm()
 	[ -z "$(find "$T/run" -name '*.sock' -print -quit)" ]
 	[ -n "$before" ]
 }
+
+@test "what debug prints boots when a shell runs it" {
+	mkdir "$T/by hand" && cd "$T/by hand"
+	cocoon vm debug --name hand --memory 512M --network user --data-disk size=16M,name=d \
+		--cow "my, cow.raw" tiny >"$T/launch.sh"
+	[ -z "$(ls -A)" ]
+	{ sleep 60 || true; } | timeout 60 sh "$T/launch.sh" >"$T/console" 2>&1 3>&- &
+	wait_for 50 grep -E 'cocoon-tiny ready: hostname=hand disks=[0-9]+ net=10\.' "$T/console"
+	pid=$(pgrep -f "[g]uest=hand,.*my, cow.raw")
+	kill "$pid"
+	[ -f "my, cow.raw" ]
+	[ "$(blkid -o value -s TYPE debug-hand/data-d.raw)" = ext4 ]
+	cocoon vm debug -o json --cow c tiny | jq -e 'index("-kernel") and .[0][-18:] == "qemu-system-x86_64"'
+}
