@@ -270,9 +270,9 @@ const char *cc_closest(const char *word, const char *const *candidates, size_t n
 
         if (len == 0)
                 return NULL;
-        /* Something of the word must be left: "zz" is not a slip of "w1". */
-        if (len < best_distance)
-                best_distance = (unsigned)len;
+        /* At least half of the word must be right: "zz" is not a slip of "w1". */
+        if (len / 2 + 1 < best_distance)
+                best_distance = (unsigned)len / 2 + 1;
         for (size_t i = 0; i < n; i++) {
                 unsigned d = cc_edit_distance(word, candidates[i], 2);
 

@@ -74,10 +74,20 @@ vm()
 		--publish 0:1|--publish
 		--network nosuch|nosuch
 	EOF
+	# Nothing was chosen for a request that no driver could fulfil.
+	run -1 cocoon vm create --cpu 0 tiny
+	[ "${#lines[@]}" = 1 ]
 	run -1 cocoon vm create nosuch:image
 	[[ $output == *'image "nosuch:image"'* ]]
 	[ "$(sqlite3 "$T/root/meta/meta.db" 'SELECT count(*) FROM vms')" = 0 ]
 	[ -z "$(find "$T/run" "$T/log" -mindepth 2 -print -quit)" ]
+}
+
+@test "a mount point that the guest cannot be told is said so" {
+	run -0 cocoon vm create --name m --memory 512M --nics 0 --data-disk 'size=16M,mount=/a b init=/x' tiny
+	[[ $output == *WRN*'data disk data1: '*'"/a b init=/x"'* ]]
+	run -0 sqlite3 "$T/root/meta/meta.db" 'SELECT data FROM vms'
+	[[ $output != *cocoon.data=* ]]
 }
 
 @test "a run directory too long for sockets is refused before anything is made" {

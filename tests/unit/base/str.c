@@ -151,6 +151,7 @@ static void test_closest(void **state)
         static const char *const vms[] = { "w1" };
 
         assert_null(cc_closest("zz", vms, 1));
+        assert_null(cc_closest("L51", vms, 1));
         assert_string_equal(cc_closest("w2", vms, 1), "w1");
         assert_string_equal(cc_closest("w", vms, 1), "w1");
 }
