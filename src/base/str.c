@@ -266,9 +266,13 @@ const char *cc_closest(const char *word, const char *const *candidates, size_t n
 {
         const char *best = NULL;
         unsigned best_distance = 3;
+        size_t len = strlen(word);
 
-        if (!*word)
+        if (len == 0)
                 return NULL;
+        /* At least half of the word must be right: "zz" is not a slip of "w1". */
+        if (len / 2 + 1 < best_distance)
+                best_distance = (unsigned)len / 2 + 1;
         for (size_t i = 0; i < n; i++) {
                 unsigned d = cc_edit_distance(word, candidates[i], 2);
 
@@ -277,7 +281,7 @@ const char *cc_closest(const char *word, const char *const *candidates, size_t n
                         best_distance = d;
                 }
         }
-        if (best_distance <= 2)
+        if (best)
                 return best;
         for (size_t i = 0; i < n; i++)
                 if (cc_startswith(candidates[i], word))

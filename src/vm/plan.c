@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/id.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/timeutil.h"
 #include "config/layout.h"
@@ -105,6 +106,21 @@ static struct vm_disk *add_disk(struct vm_record *vm, const char *role, bool ro)
         return d;
 }
 
+/* What the command line leaves out must not go unnoticed. */
+static void warn_mounts(const struct vm_record *vm)
+{
+        for (size_t i = 0; i < vm->storage_configs.len; i++) {
+                const struct vm_disk *d = vm_disk_at(vm, i);
+
+                if (!cc_isempty(d->mount_point) && !vm_cmdline_carries(d->mount_point))
+                        cc_warn("vm.create",
+                                "data disk %s: the kernel command line cannot carry the mount "
+                                "point "
+                                "\"%s\", mount it in the guest",
+                                d->serial, d->mount_point);
+        }
+}
+
 /* In attach order (images.md §6); the paths of writable disks follow with the VM's identity. */
 static int plan_disks(struct vm_plan *plan, const struct image_files *files, struct cc_err *err)
 {
@@ -129,6 +145,8 @@ static int plan_disks(struct vm_plan *plan, const struct image_files *files, str
                 *d = ((struct vm_disk *)data.v)[i]; /* moved, so only the array itself is freed */
         }
         free(data.v);
+        if (!plan->cloudimg)
+                warn_mounts(vm);
         return 0;
 }
 
@@ -231,8 +249,11 @@ int vm_plan_make(struct engine *e, const struct vm_request *req, struct vm_plan 
 {
         VM_PLAN struct vm_plan plan = { .req = req };
         struct net_env net = vm_net_env(e);
-        int r = vm_choose_driver(e->config, req->driver, &plan.drv, err);
+        /* First what needs no host: choosing a driver may take a probe and says what it chose. */
+        int r = vm_request_check(req, err);
 
+        if (r == 0)
+                r = vm_choose_driver(e->config, req->driver, &plan.drv, err);
         if (r < 0)
                 return r;
         vm_hv_env(e->config, plan.drv, &plan.env);
