@@ -36,6 +36,7 @@ need_mount()
 # equal TAR DIR: the layer, converted and mounted, is the tree.
 equal()
 {
+	rm -f "$T/img"
 	"$BIN/layer2erofs" "$T/img" <"$1"
 	fsck.erofs "$T/img"
 	mount -o loop,ro -t erofs "$T/img" "$T/mnt"
