@@ -42,12 +42,12 @@ vm()
 }
 
 @test "a default name is made unique, a given one is not" {
-	cocoon vm create --memory 512M --nics 0 tiny
-	cocoon vm create --memory 512M --nics 0 tiny
+	cocoon vm create --memory 512M --nics 0 --network user tiny
+	cocoon vm create --memory 512M --nics 0 --network user tiny
 	names=$(cocoon vm list --format json | jq -r '.[].config.name' | sort)
 	[ "$(head -1 <<<"$names")" = cocoon-tiny ]
 	[[ "$(tail -1 <<<"$names")" =~ ^cocoon-tiny-[a-z2-7]{4}$ ]]
-	run -1 cocoon vm create --name cocoon-tiny --memory 512M --nics 0 tiny
+	run -1 cocoon vm create --name cocoon-tiny --memory 512M --nics 0 --network user tiny
 	[[ $output =~ 'vm name "cocoon-tiny" already exists (id: '[A-Z2-7]{26}')' ]]
 }
 
@@ -82,7 +82,7 @@ vm()
 
 @test "a run directory too long for sockets is refused before anything is made" {
 	long=$T/$(printf 'd%.0s' $(seq 70))
-	run -1 cocoon --run-dir "$long" vm create --name x --memory 512M --nics 0 tiny
+	run -1 cocoon --run-dir "$long" vm create --name x --memory 512M --nics 0 --network user tiny
 	[[ $output == *"too long"* ]]
 	[ -z "$(find "$long" -mindepth 2 -print -quit)" ]
 }
@@ -115,8 +115,8 @@ vm()
 }
 
 @test "batches: all references first, then best effort" {
-	cocoon vm create --name a --memory 512M --nics 0 tiny
-	cocoon vm create --name b --memory 512M --nics 0 tiny
+	cocoon vm create --name a --memory 512M --nics 0 --network user tiny
+	cocoon vm create --name b --memory 512M --nics 0 --network user tiny
 	run -1 cocoon vm start a nobody b
 	[[ $output == *"vm nobody: vm not found"* ]]
 	[ "$(vm a .state)" = created ]
@@ -129,7 +129,7 @@ vm()
 
 @test "nothing of ours is inherited by VMM and relay" {
 	exec 9>"$T/marker"
-	out=$(timeout 60 "$COCOON" vm run --name w --memory 512M --nics 0 tiny 2>&1)
+	out=$(timeout 60 "$COCOON" vm run --name w --memory 512M --nics 0 --network user tiny 2>&1)
 	[ "$(vm w .state)" = running ]
 	for pid in $(cocoon_leftovers | cut -d' ' -f1); do
 		links=$(ls -l "/proc/$pid/fd")
@@ -143,7 +143,7 @@ vm()
 
 @test "the relay serves several clients, and a killed one is replaced" {
 	mkfifo "$T/typed"
-	cocoon vm run --name w --memory 512M --nics 0 tiny
+	cocoon vm run --name w --memory 512M --nics 0 --network user tiny
 	wait_console w 'cocoon-tiny ready'
 	relay=$(cocoon_leftovers | grep -- __console-relay | cut -d' ' -f1)
 	[ "$(wc -w <<<"$relay")" = 1 ]
