@@ -17,6 +17,9 @@
 #include <netlink/route/tc.h>
 #include <stdlib.h>
 
+/* ffff:0; the library's own macro shifts a signed number too far. */
+#define INGRESS_HANDLE 0xffff0000U
+
 static void must(int r)
 {
         if (r < 0)
@@ -47,7 +50,7 @@ struct nl_msg *tc_noqueue_msg(int index)
 
 struct nl_msg *tc_ingress_msg(int index)
 {
-        struct nl_msg *msg = qdisc_msg(index, TC_H_INGRESS, TC_HANDLE(0xffff, 0), "ingress",
+        struct nl_msg *msg = qdisc_msg(index, TC_H_INGRESS, INGRESS_HANDLE, "ingress",
                                        NLM_F_CREATE | NLM_F_EXCL);
 
         must(nla_put(msg, TCA_OPTIONS, 0, NULL));
@@ -63,7 +66,7 @@ struct nl_msg *tc_redirect_msg(int from, int to)
         if (!cls || !act)
                 abort();
         rtnl_tc_set_ifindex(TC_CAST(cls), from);
-        rtnl_tc_set_parent(TC_CAST(cls), TC_HANDLE(0xffff, 0));
+        rtnl_tc_set_parent(TC_CAST(cls), INGRESS_HANDLE);
         must(rtnl_tc_set_kind(TC_CAST(cls), "u32"));
         rtnl_cls_set_prio(cls, 1);
         rtnl_cls_set_protocol(cls, ETH_P_ALL);
@@ -89,7 +92,7 @@ int tc_noqueue(struct nl_sock *sk, int index, struct cc_err *err)
 static int reset_ingress(struct nl_sock *sk, int index, struct cc_err *err)
 {
         struct cc_err why = CC_ERR_INIT;
-        struct nl_msg *msg = qdisc_msg(index, TC_H_INGRESS, TC_HANDLE(0xffff, 0), "ingress", 0);
+        struct nl_msg *msg = qdisc_msg(index, TC_H_INGRESS, INGRESS_HANDLE, "ingress", 0);
 
         nlmsg_hdr(msg)->nlmsg_type = RTM_DELQDISC;
         if (rtnl_talk(sk, msg, "remove ingress qdisc", &why) < 0 && why.sys != EINVAL &&

@@ -74,7 +74,7 @@ field()
 	wait_console a "cocoon-tiny ready: hostname=a disks=[0-9]+ net=$a"
 	wait_console b "cocoon-tiny ready: hostname=b disks=[0-9]+ net=$b"
 
-	run -0 console a "ping -c 2 10.88.0.1; ping -c 2 $b; hostname"
+	CONSOLE_SECONDS=8 run -0 console a "ping -c 2 10.88.0.1; ping -c 2 $b; hostname"
 	[[ $output == *"2 packets received"*"2 packets received"* ]]
 	in_net busybox ping -c 1 "$a"
 	# Published, from this host by each of its addresses.
@@ -109,8 +109,10 @@ field()
 	ip=$(field a '.network_configs[1].network.ip') mac=$(field a '.network_configs[1].mac')
 	# What a reboot leaves: nothing, or plain files where the namespaces were.
 	in_net sh -c 'umount -l /run/netns/cocoon-*; ip link del cocoon0; nft flush ruleset'
-	cocoon vm start a 2>"$T/err"
-	grep -q 'network missing for VM .*, recovering' "$T/err"
+	run cocoon vm start a
+	echo "$output"
+	[ "$status" = 0 ]
+	[[ $output == *"network missing for VM"*", recovering"* ]]
 	wait_console a 'cocoon-tiny ready: hostname=a'
 	[ "$(field a '.network_configs[1].network.ip')" = "$ip" ]
 	run -0 console a 'ip addr'
