@@ -68,7 +68,10 @@ static int by_value(const void *a, const void *b)
 static double median(int64_t *v, int n)
 {
         qsort(v, (size_t)n, sizeof(*v), by_value);
-        return n % 2 ? (double)v[n / 2] : (double)(v[n / 2 - 1] + v[n / 2]) / 2;
+        int upper = n / 2;
+        int lower = n % 2 ? upper : upper - 1;
+
+        return (double)(v[lower] + v[upper]) / 2;
 }
 
 static void print(const char *name, double value, const char *unit, double floor_value)

@@ -35,7 +35,7 @@ static int connect_glob(const char *pattern)
 
         if (glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc == 1 &&
             strlen(found.gl_pathv[0]) < sizeof(addr.sun_path)) {
-                strcpy(addr.sun_path, found.gl_pathv[0]);
+                memcpy(addr.sun_path, found.gl_pathv[0], strlen(found.gl_pathv[0]));
                 fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
                 if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
                         close(fd);

@@ -6,7 +6,7 @@ BUILD=$BATS_TEST_DIRNAME/../tiny/build
 
 setup_file()
 {
-	export COCOON_PACKAGE_CACHE=${COCOON_PACKAGE_CACHE:-$BATS_FILE_TMPDIR/packages}
+	export COCOON_PACKAGE_CACHE=${COCOON_PACKAGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cocoon/packages}
 	export ARCHIVE=$BATS_FILE_TMPDIR/tiny.tar
 	"$BUILD" --with-whiteouts "$ARCHIVE" 2>"$BATS_FILE_TMPDIR/log" || {
 		cat "$BATS_FILE_TMPDIR/log" >&2
@@ -18,7 +18,7 @@ setup_file()
 
 setup()
 {
-	cd "$BATS_FILE_TMPDIR/oci"
+	cd "$BATS_FILE_TMPDIR/oci" || return
 }
 
 manifest()

@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2016 # snippets are for the inner shell
 # guest/initramfs/lib on a made-up sysfs, /proc and root, under every shell it must run in: dash
 # (initramfs-tools), busybox ash (tiny), klibc's dash where installed, and bash as a strict third
 # opinion. No VM, no root except where a test says so.
@@ -18,7 +19,7 @@ setup()
 # tree WORDS...: a fresh guest with three NICs and this kernel command line.
 tree()
 {
-	rm -rf "$T/sys" "$T/proc" "$T/run" "$T/root" "$T/dev"
+	rm -rf "${T:?}"/{sys,proc,run,root,dev}
 	mkdir -p "$T"/sys/class/net/{lo,eth0,eth1,eth2} "$T"/{sys/block,proc,run,dev} \
 		"$T/root/etc/systemd/network"
 	echo 00:00:00:00:00:00 >"$T/sys/class/net/lo/address"

@@ -107,7 +107,7 @@ static int bare_value(struct line *l, struct cc_buf *out, struct cc_err *err)
                         cc_buf_char(out, *l->p);
         if (l->p == start)
                 return bad(l, "a string, number, boolean or list on one line is expected", err);
-        if (isalpha((unsigned char)*start) && strcmp(out->data, "true") != 0 &&
+        if (out->len && isalpha((unsigned char)*start) && strcmp(out->data, "true") != 0 &&
             strcmp(out->data, "false") != 0)
                 return bad(l, "text must be quoted", err);
         return 0;

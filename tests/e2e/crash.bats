@@ -18,7 +18,7 @@ teardown()
 }
 
 CREATE=(vm create --name v --memory 512M --nics 1 --network user
-	--data-disk size=16M,fstype=none,mount= tiny)
+	--data-disk "size=16M,fstype=none,mount=" tiny)
 RUN=(vm run "${CREATE[@]:2}")
 
 # crash LABEL ARGS...: the program dies of SIGKILL at the label.
@@ -196,7 +196,7 @@ gone()
 		cocoon vm start v
 		[ "$(cocoon vm inspect v | jq .pid)" = "$pid" ]
 		# The relay was never started by the killed command; adoption does it.
-		[ -S "$T"/run/qemu/*/console.sock ]
+		[ -S "$(echo "$T"/run/qemu/*/console.sock)" ]
 		cocoon vm rm --force v
 	done
 }

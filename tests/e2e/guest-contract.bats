@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2016 # commands are for the guest's shell
 # The guest contract (kernel command line in, configured guest out), judged without cocoon: the tiny
 # image boots on QEMU emulation with the qemu driver's machine. COCOON_TINY_IMAGE names an archive
 # made by "os-image/tiny/build --with-whiteouts"; without it one is built. COCOON_DEBIAN_IMAGE names
@@ -193,7 +194,7 @@ replaced
 @test "Debian: static and DHCP units, machine id, no failed unit, clean power-off" {
 	[ -n "${COCOON_DEBIAN_IMAGE:-}" ] || skip "COCOON_DEBIAN_IMAGE is not set"
 	local image=$BATS_TEST_TMPDIR/debian
-	GUEST_TIMEOUT=180
+	export GUEST_TIMEOUT=300
 	guest_convert "$COCOON_DEBIAN_IMAGE" "$image"
 	guest_ext4 "$COW" 2G
 	guest_boot --image "$image" --cow "$COW" --memory 512 --nic '' --nic '' --append "\

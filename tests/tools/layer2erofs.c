@@ -1,4 +1,5 @@
-/* Test tool: convert a plain tar on standard input to an EROFS image. Usage: layer2erofs OUT [UUID-TEXT] */
+/* Test tool: convert a plain tar on standard input to an EROFS image. Usage: layer2erofs OUT
+ * [UUID-TEXT] */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,9 +33,10 @@ int main(int argc, char **argv)
         fd = open(argv[1], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         if (fd < 0)
                 return 2;
-        r = erofs_writer_open(
-                &(struct erofs_writer_args){ .fd = fd, .temp_dir = "/tmp", .max_bytes = 64ULL << 30 }, &w,
-                &err);
+        r = erofs_writer_open(&(struct erofs_writer_args){ .fd = fd,
+                                                           .temp_dir = "/tmp",
+                                                           .max_bytes = 64ULL << 30 },
+                              &w, &err);
         if (r == 0)
                 r = erofs_add_tar(w, read_stdin, NULL, &err);
         erofs_uuid(argc > 2 ? argv[2] : "test", uuid);

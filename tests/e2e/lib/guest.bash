@@ -234,23 +234,31 @@ guest_qmp()
 	echo '{"execute":"'"$1"'"'"${2:+,\"arguments\":$2}"'}' >&"$GUEST_QMP_IN"
 }
 
-# guest_login USER PASSWORD: through the getty's prompts, which end without a newline.
+# guest_login USER PASSWORD: through the prompts of getty and shell, which end without a newline.
+# Each waits for its own, because login throws away what was typed ahead.
 guest_login()
 {
-	local prompt
-	for prompt in 'login: ' 'Password: '; do
-		for ((i = 0; i < 200; i++)); do
-			[[ $(tail -c 64 "$GUEST_CONSOLE" | tr -d '\0') = *"$prompt" ]] && break
-			sleep 0.1
-		done
-		case $prompt in
-		login*) guest_type "$1" ;;
-		*) guest_type "$2" ;;
-		esac
-	done
+	guest_prompt 'login: ' && guest_type "$1" &&
+		guest_prompt 'Password: ' && guest_type "$2" &&
+		guest_prompt '[#$] ' || return
 	# Readline would wrap its own sequences around every output.
 	guest_type "bind 'set enable-bracketed-paste off'"
-	guest_run true 60
+	guest_run true
+}
+
+# guest_prompt PATTERN: until the console's last words match.
+guest_prompt()
+{
+	local tries=$((60 * 10))
+	# shellcheck disable=SC2053
+	until [[ $(tail -c 64 "$GUEST_CONSOLE" | tr -d '\0') = *$1 ]]; do
+		if [ $((tries -= 1)) -le 0 ] || ! kill -0 "$GUEST_PID" 2>/dev/null; then
+			echo "no prompt: $1" >&2
+			tail -n 20 "$GUEST_CONSOLE" >&2
+			return 1
+		fi
+		sleep 0.1
+	done
 }
 
 guest_exited()

@@ -290,11 +290,16 @@ static void test_rm_rf_stops_at_mounts(void **state)
         assert_ok(cc_publish(precious, "x", 1, 0600, &err));
         pid = fork();
         if (pid == 0) {
+                int r;
+
+                /* In a chroot "/" is no mount point; there the unmount below has to do. */
                 if (unshare(CLONE_NEWNS) < 0 ||
-                    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+                    (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 && errno != EINVAL) ||
                     mount(other, tree, NULL, MS_BIND, NULL) < 0)
                         _exit(77);
-                _exit(cc_rm_rf(top, NULL) == -CC_BUSY ? 0 : 1);
+                r = cc_rm_rf(top, NULL);
+                (void)umount(tree);
+                _exit(r == -CC_BUSY ? 0 : 1);
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFEXITED(status));
