@@ -163,9 +163,10 @@ int builtin_up(struct nl_sock *sk, struct builtin_net *ret, struct cc_err *err)
         char subnet[24];
         char ip[16];
         int r = link_get(sk, BUILTIN_BRIDGE, &bridge, &why);
+        bool fresh = r == -CC_NOT_FOUND;
 
         memset(ret, 0, sizeof(*ret));
-        if (r == -CC_NOT_FOUND)
+        if (fresh)
                 r = make_bridge(sk, &bridge, err);
         else if (r < 0)
                 r = cc_err_copy(err, &why);
@@ -183,7 +184,7 @@ int builtin_up(struct nl_sock *sk, struct builtin_net *ret, struct cc_err *err)
                 return r;
         builtin_format(ret->subnet, ip);
         (void)snprintf(subnet, sizeof(subnet), "%s/%d", ip, BUILTIN_PREFIX);
-        r = nft_ensure(BUILTIN_BRIDGE, subnet, err);
+        r = nft_ensure(BUILTIN_BRIDGE, subnet, fresh, err);
         if (r == 0)
                 r = forward(err);
         if (r == 0)

@@ -134,6 +134,7 @@ static void test_redirect(void **state)
         uint8_t out[10 + 60] = { 0 };
         uint8_t in[2048];
         char mac[18];
+        bool open_again = false;
         int tap;
         int sock;
 
@@ -172,8 +173,11 @@ static void test_redirect(void **state)
         (void)!write(sock, out + 10, 60); /* the kernel may say so */
         assert_false(readable(tap, 100));
         must(wire_set_up(path, 1, true, E));
-        assert_int_equal(write(sock, out + 10, 60), 60);
-        assert_true(readable(tap, 2000));
+        for (int i = 0; i < 50 && !open_again; i++) {
+                (void)!write(sock, out + 10, 60); /* lost until the pair has its carrier back */
+                open_again = readable(tap, 100);
+        }
+        assert_true(open_again);
         close(tap);
         close(sock);
         must(link_delete(box.sk, "peer", E));
