@@ -76,7 +76,7 @@ static int complain(const char *what, const char *text, struct cc_err *err)
 
 static int run(const char *what, const char *commands, struct cc_buf *ret_json, struct cc_err *err)
 {
-        struct lib lib;
+        struct lib lib = { 0 };
         struct nft_ctx *ctx;
         int r = open_lib(&lib, err);
 
