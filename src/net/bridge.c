@@ -44,7 +44,7 @@ static int find_bridge(struct nl_sock *sk, const char *name, struct net_link *re
 static int prepare(const struct net_env *env, struct vm_record *vm, struct cc_err *err)
 {
         NETNS_FDS struct netns_fds here = NETNS_FDS_INIT;
-        struct net_link bridge;
+        struct net_link bridge = { 0 };
         int r = netns_open(NULL, false, &here, err);
 
         if (r == 0)
@@ -67,7 +67,7 @@ static int attach(struct nl_sock *sk, const char *tap, const struct net_link *br
                 .no_addrgen = true,
                 .up = true,
         };
-        struct net_link link;
+        struct net_link link = { 0 };
         int r = link_get(sk, tap, &link, err);
 
         if (r == 0 && !cc_streq(link.kind, "tun"))
@@ -124,7 +124,7 @@ static int add(const struct net_env *env, struct vm_record *vm, const struct net
         NETNS_FDS struct netns_fds here = NETNS_FDS_INIT;
         struct record_array nics = { 0 };
         struct cc_err why = CC_ERR_INIT;
-        struct net_link bridge;
+        struct net_link bridge = { 0 };
         int r = netns_open(NULL, false, &here, err);
 
         if (r == 0)
@@ -207,7 +207,7 @@ static int delete_vm(const struct net_env *env, const struct vm_record *vm, stru
 static int verify(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
 {
         NETNS_FDS struct netns_fds here = NETNS_FDS_INIT;
-        struct net_link bridge;
+        struct net_link bridge = { 0 };
         int r;
 
         if (vm->network_configs.len == 0)
@@ -216,7 +216,7 @@ static int verify(const struct net_env *env, const struct vm_record *vm, struct 
         if (r == 0)
                 r = find_bridge(here.sk, vm_net_bridge(vm), &bridge, err);
         for (size_t i = 0; i < vm->network_configs.len && r == 0; i++) {
-                struct net_link link;
+                struct net_link link = { 0 };
                 char name[16];
 
                 tap_name(vm->id, i, name);

@@ -159,13 +159,14 @@ int builtin_up(struct nl_sock *sk, struct builtin_net *ret, struct cc_err *err)
 {
         struct cc_err why = CC_ERR_INIT;
         struct ports ports = { .net = ret };
-        struct net_link bridge;
+        struct net_link bridge = { 0 };
         char subnet[24];
         char ip[16];
         int r = link_get(sk, BUILTIN_BRIDGE, &bridge, &why);
+        bool fresh = r == -CC_NOT_FOUND;
 
         memset(ret, 0, sizeof(*ret));
-        if (r == -CC_NOT_FOUND)
+        if (fresh)
                 r = make_bridge(sk, &bridge, err);
         else if (r < 0)
                 r = cc_err_copy(err, &why);
@@ -183,7 +184,7 @@ int builtin_up(struct nl_sock *sk, struct builtin_net *ret, struct cc_err *err)
                 return r;
         builtin_format(ret->subnet, ip);
         (void)snprintf(subnet, sizeof(subnet), "%s/%d", ip, BUILTIN_PREFIX);
-        r = nft_ensure(BUILTIN_BRIDGE, subnet, err);
+        r = nft_ensure(BUILTIN_BRIDGE, subnet, fresh, err);
         if (r == 0)
                 r = forward(err);
         if (r == 0)
@@ -196,7 +197,7 @@ int builtin_down_if_unused(struct nl_sock *sk, struct cc_err *err)
         struct builtin_net net = { 0 };
         struct ports ports = { .net = &net };
         struct cc_err why = CC_ERR_INIT;
-        struct net_link bridge;
+        struct net_link bridge = { 0 };
         int r = link_get(sk, BUILTIN_BRIDGE, &bridge, &why);
 
         if (r == -CC_NOT_FOUND)
@@ -277,11 +278,11 @@ int builtin_detach_all(struct nl_sock *sk, const char *vm_id, struct cc_err *err
 
 int builtin_verify(struct nl_sock *sk, const char *vm_id, size_t n, struct cc_err *err)
 {
-        struct net_link bridge;
+        struct net_link bridge = { 0 };
         int r = n > 0 ? link_get(sk, BUILTIN_BRIDGE, &bridge, err) : 0;
 
         for (size_t i = 0; i < n && r == 0; i++) {
-                struct net_link port;
+                struct net_link port = { 0 };
                 char name[16];
 
                 port_name(vm_id, i, name);

@@ -123,8 +123,8 @@ static int make(const struct net_env *env, const struct vm_record *vm, const cha
         char mac[18];
         struct wire w = { .netns = netns, .eth = eth, .tap = tap };
         uint32_t want = 0;
-        uint32_t mtu;
-        uint32_t ip;
+        uint32_t mtu = 0;
+        uint32_t ip = 0;
         int r;
 
         wire_eth_name(spec->index, eth);

@@ -17,13 +17,27 @@
 /* linux/if.h and net/if.h do not mix. */
 #define ADDR_GEN_NONE 1
 
+static int hex_digit(char c)
+{
+        return c >= '0' && c <= '9'   ? c - '0'
+               : c >= 'a' && c <= 'f' ? c - 'a' + 10
+               : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                      : -1;
+}
+
 bool link_parse_mac(const char *s, uint8_t ret[6])
 {
-        char tail;
+        if (!s || strlen(s) != 17)
+                return false;
+        for (size_t i = 0; i < 6; i++) {
+                int high = hex_digit(s[3 * i]);
+                int low = hex_digit(s[3 * i + 1]);
 
-        return s && strlen(s) == 17 &&
-               sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &ret[0], &ret[1], &ret[2],
-                      &ret[3], &ret[4], &ret[5], &tail) == 6;
+                if (high < 0 || low < 0 || (i < 5 && s[3 * i + 2] != ':'))
+                        return false;
+                ret[i] = (uint8_t)(high << 4 | low);
+        }
+        return true;
 }
 
 /* A link message of the type; allocation failure aborts like everywhere. */
@@ -101,7 +115,7 @@ struct each {
 static void on_link(void *ctx, struct nlmsghdr *h)
 {
         struct each *e = ctx;
-        struct net_link link;
+        struct net_link link = { 0 };
 
         if (decode(h, &link))
                 e->fn(e->ctx, &link);
@@ -230,7 +244,7 @@ int link_change(struct nl_sock *sk, const struct net_link *link, const struct li
 int link_set_up(struct nl_sock *sk, const char *name, bool up, struct cc_err *err)
 {
         struct cc_err why = CC_ERR_INIT;
-        struct net_link link;
+        struct net_link link = { 0 };
         int r = link_get(sk, name, &link, &why);
 
         if (r == -CC_NOT_FOUND)
@@ -308,7 +322,7 @@ int link_add_veth(struct nl_sock *sk, const struct link_veth *v, struct cc_err *
                 .up = true,
         };
         struct cc_err why = CC_ERR_INIT;
-        struct net_link link;
+        struct net_link link = { 0 };
         uint8_t mac[6];
         int r;
 

@@ -4,14 +4,15 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
-/* The table as it must be, whatever is there now; published ports stay. `subnet`: "10.88.0.0/16".
- */
-int nft_ensure(const char *bridge, const char *subnet, struct cc_err *err);
+/* The table is there afterwards. `subnet`: "10.88.0.0/16". `fresh`: the bridge is new, so rules
+ * that are there already are another bridge's and replaced; published ports stay. */
+int nft_ensure(const char *bridge, const char *subnet, bool fresh, struct cc_err *err);
 
 /* Remove the table; absent is fine. */
 int nft_remove(struct cc_err *err);

@@ -30,7 +30,7 @@ static int connect_tap(struct nl_sock *sk, const struct wire *w, const struct ne
                 .up = true,
         };
         struct link_change up_eth = { .mac = w->mac, .no_addrgen = true, .up = true };
-        struct net_link tap;
+        struct net_link tap = { 0 };
         int r = link_get(sk, w->tap, &tap, err);
 
         if (r == 0)
@@ -49,7 +49,7 @@ static int connect_tap(struct nl_sock *sk, const struct wire *w, const struct ne
 int wire_nic(const struct wire *w, char ret_mac[18], uint32_t *ret_mtu, struct cc_err *err)
 {
         NETNS_FDS struct netns_fds f = NETNS_FDS_INIT;
-        struct net_link eth;
+        struct net_link eth = { 0 };
         int r = netns_open(w->netns, true, &f, err);
 
         if (r == 0)
@@ -99,7 +99,7 @@ int wire_set_up(const char *netns, size_t n, bool up, struct cc_err *err)
 int wire_verify(const char *netns, const char *vm_id, size_t n, struct cc_err *err)
 {
         NETNS_FDS struct netns_fds f = NETNS_FDS_INIT;
-        struct net_link link;
+        struct net_link link = { 0 };
         int r = netns_open(netns, false, &f, err);
 
         for (size_t i = 0; i < n && r == 0; i++) {

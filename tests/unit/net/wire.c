@@ -134,6 +134,7 @@ static void test_redirect(void **state)
         uint8_t out[10 + 60] = { 0 };
         uint8_t in[2048];
         char mac[18];
+        bool open_again = false;
         int tap;
         int sock;
 
@@ -145,16 +146,17 @@ static void test_redirect(void **state)
         sock = packet_socket("peer");
 
         memset(out + 10, 0xff, 6);
-        memcpy(out + 10 + 6, "\x02\0\0\0\0\x07", 6);
+        out[10 + 6] = 2;
+        out[10 + 11] = 7;
         out[10 + 12] = 0x88;
         out[10 + 13] = 0xb5;
-        memcpy(out + 10 + 14, "from the guest", 14);
+        (void)snprintf((char *)out + 10 + 14, 16, "%s", "from the guest");
         assert_int_equal(write(tap, out, sizeof(out)), sizeof(out));
         assert_true(readable(sock, 2000));
         assert_int_equal(read(sock, in, sizeof(in)), 60);
         assert_memory_equal(in, out + 10, 60);
 
-        memcpy(out + 10 + 14, "from the host!", 14);
+        (void)snprintf((char *)out + 10 + 14, 16, "%s", "from the host!");
         assert_int_equal(write(sock, out + 10, 60), 60);
         for (;;) {
                 ssize_t n;
@@ -172,8 +174,11 @@ static void test_redirect(void **state)
         (void)!write(sock, out + 10, 60); /* the kernel may say so */
         assert_false(readable(tap, 100));
         must(wire_set_up(path, 1, true, E));
-        assert_int_equal(write(sock, out + 10, 60), 60);
-        assert_true(readable(tap, 2000));
+        for (int i = 0; i < 50 && !open_again; i++) {
+                (void)!write(sock, out + 10, 60); /* lost until the pair has its carrier back */
+                open_again = readable(tap, 100);
+        }
+        assert_true(open_again);
         close(tap);
         close(sock);
         must(link_delete(box.sk, "peer", E));
