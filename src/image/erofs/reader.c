@@ -370,8 +370,8 @@ int erofs_lookup(const struct erofs_reader *r, const struct erofs_inode *dir, co
                  size_t len, uint64_t *ret_nid, struct cc_err *err)
 {
         struct erofs_dirpos pos = { 0 };
-        struct erofs_dirbuf buf;
-        struct erofs_dirent d;
+        struct erofs_dirbuf buf = { 0 };
+        struct erofs_dirent d = { 0 };
         int e;
 
         buf.valid = false;

@@ -5,6 +5,7 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <limits.h>
+#include <locale.h>
 #include <openssl/evp.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -300,19 +301,27 @@ int erofs_add_tar(struct erofs_writer *w, erofs_source_fn source, void *ctx, str
                 .buf = buf,
                 .err = err ? err : &own,
         };
+        /* libarchive rewrites names to a UTF-8 locale's normal form: bytes must not depend on that.
+         */
+        locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+        locale_t before = plain ? uselocale(plain) : (locale_t)0;
         int r;
 
-        if (!t.a)
-                return cc_fail(err, CC_INTERNAL, "no archive reader");
-        if (archive_read_support_format_tar(t.a) != ARCHIVE_OK ||
-            archive_read_support_format_empty(t.a) != ARCHIVE_OK ||
-            archive_read_set_options(t.a, "tar:!mac-ext") < ARCHIVE_WARN)
+        if (!t.a || !plain)
+                r = cc_fail(t.err, CC_INTERNAL, "no archive reader");
+        else if (archive_read_support_format_tar(t.a) != ARCHIVE_OK ||
+                 archive_read_support_format_empty(t.a) != ARCHIVE_OK ||
+                 archive_read_set_options(t.a, "tar:!mac-ext") < ARCHIVE_WARN)
                 r = damaged(&t, "tar");
         else if (archive_read_open(t.a, &t, NULL, read_source, NULL) != ARCHIVE_OK)
                 r = damaged(&t, "tar");
         else
                 r = read_all(&t);
         (void)archive_read_free(t.a);
+        if (plain) {
+                (void)uselocale(before);
+                freelocale(plain);
+        }
         return r;
 }
 

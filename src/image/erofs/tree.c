@@ -82,7 +82,7 @@ int tree_count(struct tree *t, struct cc_err *err)
 
 int tree_new_inode(struct tree *t, uint32_t mode, uint32_t *ret, struct cc_err *err)
 {
-        uint32_t ref;
+        uint32_t ref = REF_NONE;
         int r = tree_count(t, err);
 
         if (r < 0)
@@ -152,7 +152,7 @@ static bool next_component(struct walk *w, const char **name, size_t *len)
 {
         for (;;) {
                 const char *p = w->rest.data + w->pos;
-                size_t n;
+                size_t n = 0;
 
                 p += strspn(p, "/");
                 n = strcspn(p, "/");
@@ -205,13 +205,13 @@ static int walk_dir(struct tree *t, const char *path, size_t len, bool make, uin
 {
         struct walk w = { 0 };
         uint32_t dir = t->root;
-        const char *name;
-        size_t n;
+        const char *name = NULL;
+        size_t n = 0;
         int r = 0;
 
         cc_buf_add(&w.rest, path, len);
         while (r == 0 && dir && next_component(&w, &name, &n)) {
-                uint32_t ref;
+                uint32_t ref = REF_NONE;
                 struct tinode *inode;
 
                 if (n == 2 && memcmp(name, "..", 2) == 0) {
@@ -264,12 +264,12 @@ static int split(const char *path, const char **ret_name, size_t *ret_len, struc
 {
         size_t len = strnlen(path, PATH_MAX);
         const char *end;
-        const char *name;
+        const char *name = NULL;
 
         if (len >= PATH_MAX)
                 return cc_fail(err, CC_INVALID, "path longer than %d bytes", PATH_MAX - 1);
         for (const char *p = path; *p;) {
-                size_t n;
+                size_t n = 0;
 
                 p += strspn(p, "/");
                 n = strcspn(p, "/");
@@ -307,10 +307,10 @@ int tree_parent(struct tree *t, const char *path, uint32_t *ret_dir, const char 
 
 int tree_lookup(struct tree *t, const char *path, uint32_t *ret, struct cc_err *err)
 {
-        const char *name;
-        size_t len;
-        uint32_t dir;
-        uint32_t ref;
+        const char *name = NULL;
+        size_t len = 0;
+        uint32_t dir = REF_NONE;
+        uint32_t ref = REF_NONE;
         int r = split(path, &name, &len, err);
 
         if (r == 0)

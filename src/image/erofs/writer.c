@@ -199,7 +199,7 @@ static int fill_symlink(struct erofs_writer *w, uint32_t ref, const char *target
                         struct cc_err *err)
 {
         size_t n = strlen(target);
-        uint32_t text;
+        uint32_t text = REF_NONE;
         int r = arena_alloc(&w->tree.arena, n + 1, &text, err);
 
         if (r < 0)
@@ -234,7 +234,7 @@ static int add_directory(struct erofs_writer *w, uint32_t dir, uint32_t name,
 static int add_hardlink(struct erofs_writer *w, uint32_t name, const struct erofs_entry *e,
                         struct cc_err *err)
 {
-        uint32_t ref;
+        uint32_t ref = REF_NONE;
         int r = tree_lookup(&w->tree, e->target ? e->target : "", &ref, err);
 
         if (r < 0)
@@ -252,11 +252,11 @@ static int add_hardlink(struct erofs_writer *w, uint32_t name, const struct erof
 
 int erofs_writer_entry(struct erofs_writer *w, const struct erofs_entry *e, struct cc_err *err)
 {
-        const char *name;
-        size_t len;
-        uint32_t dir;
-        uint32_t dirent;
-        uint32_t ref;
+        const char *name = NULL;
+        size_t len = 0;
+        uint32_t dir = REF_NONE;
+        uint32_t dirent = REF_NONE;
+        uint32_t ref = REF_NONE;
         int r = end_file(w, err);
 
         if (r == 0)
@@ -295,9 +295,9 @@ int erofs_writer_whiteout(struct erofs_writer *w, const char *dir, const char *n
                           struct cc_err *err)
 {
         size_t len = strlen(name);
-        uint32_t parent;
-        uint32_t dirent;
-        uint32_t ref;
+        uint32_t parent = REF_NONE;
+        uint32_t dirent = REF_NONE;
+        uint32_t ref = REF_NONE;
         int r = end_file(w, err);
 
         if (r < 0)
@@ -328,7 +328,7 @@ int erofs_writer_whiteout(struct erofs_writer *w, const char *dir, const char *n
 
 int erofs_writer_opaque(struct erofs_writer *w, const char *dir, struct cc_err *err)
 {
-        uint32_t ref;
+        uint32_t ref = REF_NONE;
         int r = end_file(w, err);
 
         if (r == 0)

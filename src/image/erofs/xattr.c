@@ -45,7 +45,7 @@ static int intern(struct tree *t, uint8_t index, const char *name, const void *v
         CC_BUF struct cc_buf key = { 0 };
         uint32_t scope = (uint32_t)index << 8 | (uint32_t)name_len;
         struct txattr *x;
-        uint32_t ref;
+        uint32_t ref = REF_NONE;
         int r;
 
         if (name_len > 255 || size > 65535)
@@ -101,7 +101,7 @@ static size_t insert(const struct tree *t, uint32_t *list, size_t n, uint32_t re
 static int store(struct tree *t, uint32_t inode, const uint32_t *list, size_t n, struct cc_err *err)
 {
         struct txattrs *set;
-        uint32_t ref;
+        uint32_t ref = REF_NONE;
         int r;
 
         if (n == 0) {
@@ -132,9 +132,9 @@ int tree_set_xattrs(struct tree *t, uint32_t inode, const struct erofs_xattr *x,
         if (n)
                 list = xcalloc(n, sizeof(*list));
         for (size_t i = 0; i < n; i++) {
-                const char *rest;
+                const char *rest = NULL;
                 uint8_t index = classify(x[i].name, &rest);
-                uint32_t ref;
+                uint32_t ref = REF_NONE;
                 int r;
 
                 if (!index)
@@ -152,7 +152,7 @@ int tree_add_xattr(struct tree *t, uint32_t inode, const struct erofs_xattr *x, 
         uint32_t old = tree_inode(t, inode)->xattrs;
         size_t n = old ? ((struct txattrs *)arena_at(&t->arena, old))->n : 0;
         CC_FREE uint32_t *list = xcalloc(n + 1, sizeof(*list));
-        uint32_t ref;
+        uint32_t ref = REF_NONE;
         int r = intern(t, XI_TRUSTED, x->name + strlen("trusted."), x->value, x->size, &ref, err);
 
         if (r < 0)
