@@ -73,8 +73,8 @@ install: build
 	@meson install --no-rebuild -C $(BUILD)
 
 images:
-	@tools/bootstrap images
-	@os-image/build-all out
+	@tools/bootstrap images debian-image
+	os-image/build-all out
 
 clean:
 	rm -rf $(BUILD) out

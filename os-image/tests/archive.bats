@@ -80,9 +80,12 @@ replaced" ]
 	mkdir -m 1777 "$again"
 	chmod a+rx "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/.."
 	mkdir -m 777 "$again/cache"
+	# The checkout may be where nobody else can read it, below /root.
+	cp -R "$BATS_TEST_DIRNAME/../../os-image" "$BATS_TEST_DIRNAME/../../guest" "$again/"
+	chmod -R a+rX "$again/os-image" "$again/guest"
 	cp "$COCOON_PACKAGE_CACHE"/*.deb "$again/cache/"
 	(umask 077 && cd / && TMPDIR=$again TZ=Asia/Tokyo HOME=/ COCOON_PACKAGE_CACHE=$again/cache \
-		"${run[@]}" "$BUILD" --with-whiteouts "$again/tiny.tar")
+		"${run[@]}" "$again/os-image/tiny/build" --with-whiteouts "$again/tiny.tar")
 	cmp "$ARCHIVE" "$again/tiny.tar"
 }
 

@@ -265,6 +265,7 @@ unsigned cc_edit_distance(const char *a, const char *b, unsigned max)
 const char *cc_closest(const char *word, const char *const *candidates, size_t n)
 {
         const char *best = NULL;
+        const char *longer = NULL; /* begins with the word */
         unsigned best_distance = 3;
         size_t len = strlen(word);
 
@@ -280,13 +281,10 @@ const char *cc_closest(const char *word, const char *const *candidates, size_t n
                         best = candidates[i];
                         best_distance = d;
                 }
+                if (!longer && cc_startswith(candidates[i], word))
+                        longer = candidates[i];
         }
-        if (best)
-                return best;
-        for (size_t i = 0; i < n; i++)
-                if (cc_startswith(candidates[i], word))
-                        return candidates[i];
-        return NULL;
+        return best ? best : longer;
 }
 
 /* Length of the well-formed sequence at s, 0 if there is none. */

@@ -1,7 +1,8 @@
 /*
  * From a request to a record that has not happened yet: driver, image, boot mode, disks, network
  * provider. Nothing here changes the host, so that create can fail before it leaves a trace and
- * debug can show what create would do.
+ * debug can show what create would do; only the image's merged layer is made here when the VM needs
+ * it, which belongs to the image like what a pull makes.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -51,11 +52,28 @@ static int check_boot_mode(const struct vm_request *req, const struct hv_driver 
         return 0;
 }
 
-/* Layers and writable disks beyond what the driver can attach: all layers become one. */
-static bool needs_flat(const struct vm_request *req, const struct hv_driver *drv,
-                       const struct image_record *image)
+/* Beyond this the names of the layers leave no room for NICs and data disks in 2047 bytes of kernel
+ * command line, and come near what the guest's overlayfs takes as mount options (images.md §6). */
+#define MAX_LAYERS 96
+
+/* Does the VM boot from all layers as one? By request, and when there are too many of them, by
+ * themselves or for the disks a driver can attach. UNSUPPORTED: not even then. */
+static int choose_form(const struct vm_request *req, const struct hv_driver *drv,
+                       const struct image_record *image, bool *ret_flat, struct cc_err *err)
 {
-        return req->flat || image->layers.len + 1 + req->n_data_disks > drv->max_disks;
+        size_t layers = image->layers.len;
+        size_t writable = 1 + req->n_data_disks;
+        bool fits = layers <= MAX_LAYERS && layers + writable <= drv->max_disks;
+
+        if ((req->flat || !fits) && 1 + writable > drv->max_disks)
+                return cc_fail(
+                        err, CC_UNSUPPORTED,
+                        "backend %s attaches at most %zu disks: %s needs %zu (%zu layers + 1 "
+                        "COW disk + %zu data disks), merged into one layer still %zu",
+                        drv->name, drv->max_disks, req->image, layers + writable, layers,
+                        req->n_data_disks, 1 + writable);
+        *ret_flat = req->flat || !fits;
+        return 0;
 }
 
 static int flatten(struct engine *e, struct image_record *image, struct cc_err *err)
@@ -65,8 +83,12 @@ static int flatten(struct engine *e, struct image_record *image, struct cc_err *
         const void *opened;
         int r;
 
-        if (!cc_isempty(image->flat))
-                return 0;
+        if (image->flat && cc_is_hex(image->flat, 64)) {
+                CC_FREE char *path = layout_oci_blob(e->config, image->flat);
+
+                if (cc_is_valid_file(path))
+                        return 0;
+        }
         r = cc_module_open("image", &opened, err);
         if (r < 0)
                 return r;
@@ -193,12 +215,15 @@ static int plan_image(struct engine *e, struct vm_plan *plan, struct cc_err *err
         r = check_boot_mode(plan->req, plan->drv, plan->cloudimg, err);
         if (r < 0)
                 return r;
-        if (!plan->cloudimg && needs_flat(plan->req, plan->drv, &image)) {
-                flat = true;
+        if (!plan->cloudimg)
+                r = choose_form(plan->req, plan->drv, &image, &flat, err);
+        if (r == 0 && flat) {
                 r = flatten(e, &image, err);
                 if (r < 0)
                         return cc_wrap(err, "merge the layers of %s", plan->req->image);
         }
+        if (r < 0)
+                return r;
         r = image_lock_blobs(e->config, &image, kind, &plan->blob_locks, err);
         if (r == 0)
                 r = image_files(e->config, kind, &image, flat, &files, err);

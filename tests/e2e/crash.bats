@@ -385,6 +385,7 @@ gone()
 		[ -e "$T/ok.$i" ] || grep -q 'vm name "n[0-9]*" already exists (id: [A-Z2-7]*)' "$T/create.$i"
 	done
 	invariants
+	# shellcheck disable=SC2046 # a list
 	cocoon vm rm $(db 'SELECT id FROM vms') 2>/dev/null
 	gone
 }

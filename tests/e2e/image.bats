@@ -172,7 +172,7 @@ no_temp()
 	two_layers
 	push vm/two:v1
 	pids=()
-	for i in 1 2 3 4 5 6; do
+	for _ in 1 2 3 4 5 6; do
 		cocoon image pull "$REGISTRY/vm/two:v1" 3>&- &
 		pids+=($!)
 	done

@@ -148,7 +148,7 @@ vm()
 
 @test "nothing of ours is inherited by VMM and relay" {
 	exec 9>"$T/marker"
-	out=$(timeout 60 "$COCOON" vm run --name w --memory 512M --nics 0 tiny 2>&1)
+	timeout 60 "$COCOON" vm run --name w --memory 512M --nics 0 tiny
 	[ "$(vm w .state)" = running ]
 	for pid in $(cocoon_leftovers | cut -d' ' -f1); do
 		links=$(ls -l "/proc/$pid/fd")

@@ -222,7 +222,7 @@ static void test_a_real_kernel(void **state)
         CC_FREE char *head = NULL;
 
         if (cc_isempty(path)) {
-                print_message("COCOON_TEST_KERNEL names no kernel\n");
+                print_message("skipped: COCOON_TEST_KERNEL names no kernel\n");
                 skip();
         }
         assert_ok(vmlinux_extract(path, f->out, &err), &err);
