@@ -98,7 +98,7 @@ same_as_overlay()
 @test "a guest boots from the merged layers, on the same COW again and again" {
 	need qemu-system-x86_64 mkfs.ext4 sqlite3
 	cocoon image import tw "$TINY"
-	cocoon vm run --name one --flat --memory 512M --nics 0 tw
+	cocoon vm run --name one --flat --memory 512M --nics 0 --network user tw
 	wait_console one 'cocoon-tiny ready: hostname=one disks=2 '
 	# shellcheck disable=SC2016 # the guest's
 	run -0 console one 'cd /usr/share/cocoon-test; echo $(find . -type f | sort); cat replaced; echo t >/root/kept; sync'
@@ -117,7 +117,7 @@ same_as_overlay()
 	[[ $output == *"cocoon.layers=cocoon-layer0 "* ]]
 
 	# A VM that has layers keeps them, one that is flat stays so.
-	cocoon vm create --name two --memory 512M --nics 0 tw
+	cocoon vm create --name two --memory 512M --nics 0 --network user tw
 	[ "$(cocoon vm inspect two | jq '[.storage_configs[] | select(.role == "layer")] | length')" = 4 ]
 	cocoon vm stop one
 	cocoon vm start one
@@ -135,7 +135,7 @@ same_as_overlay()
 @test "the merged tree of the whiteout image is what overlayfs shows" {
 	need_mounts
 	cocoon image import tw "$TINY"
-	cocoon vm create --name one --flat --nics 0 tw
+	cocoon vm create --name one --flat --nics 0 --network user tw
 	same_as_overlay tw
 }
 
@@ -186,7 +186,7 @@ layer()
 		done
 		tar -C "$T/boot" -cf "$T/r$round/boot.tar" .
 		cocoon image import "random$round" "${tars[@]}" "$T/r$round/boot.tar"
-		cocoon vm create --name "vm$round" --flat --nics 0 "random$round"
+		cocoon vm create --name "vm$round" --flat --nics 0 --network user "random$round"
 		echo "round $round"
 		same_as_overlay "random$round"
 	done
@@ -196,19 +196,19 @@ layer()
 	need mkfs.ext4 sqlite3
 	cocoon image import tw "$TINY"
 	before=$(ls "$T/root/oci/blobs")
-	COCOON_FAILPOINT=image.flat:error run -1 cocoon vm create --name no --flat --nics 0 tw
+	COCOON_FAILPOINT=image.flat:error run -1 cocoon vm create --name no --flat --nics 0 --network user tw
 	[ "$(ls "$T/root/oci/blobs")" = "$before" ]
 	[ -z "$(ls "$T/root/oci/temp")" ]
 	[ -z "$(flat_of tw)" ]
 	run cocoon vm inspect no
 	[ "$status" -ne 0 ]
-	COCOON_FAILPOINT=image.flat run -137 cocoon vm create --name no --flat --nics 0 tw
+	COCOON_FAILPOINT=image.flat run -137 cocoon vm create --name no --flat --nics 0 --network user tw
 	[ "$(ls "$T/root/oci/blobs")" = "$before" ]
 	[ -z "$(flat_of tw)" ]
 
-	cocoon vm create --name one --flat --nics 0 tw &
+	cocoon vm create --name one --flat --nics 0 --network user tw &
 	first=$!
-	cocoon vm create --name two --flat --nics 0 tw &
+	cocoon vm create --name two --flat --nics 0 --network user tw &
 	wait $first
 	wait $!
 	[ "$(ls "$T/root/oci/blobs" | wc -w)" = $(($(wc -w <<<"$before") + 1)) ]
@@ -218,7 +218,7 @@ layer()
 	blob=$T/root/oci/blobs/$(flat_of tw).erofs
 	sum=$(sha256sum <"$blob")
 	rm "$blob"
-	cocoon vm create --name three --flat --nics 0 tw
+	cocoon vm create --name three --flat --nics 0 --network user tw
 	[ "$(sha256sum <"$blob")" = "$sum" ]
 }
 
@@ -236,14 +236,14 @@ layer()
 	done
 	cocoon image import many "${tars[@]}"
 	cocoon image import fits "${tars[@]:1}"
-	cocoon vm create --name many --nics 0 many
+	cocoon vm create --name many --nics 0 --network user many
 	[ "$(cocoon vm inspect many | jq -c '[.config.flat, (.storage_configs | length)]')" = '[true,2]' ]
-	cocoon vm create --name fits --nics 0 fits
+	cocoon vm create --name fits --nics 0 --network user fits
 	[ "$(cocoon vm inspect fits | jq -c '[.config.flat // false, (.storage_configs | length)]')" = '[false,97]' ]
 	disks=()
 	for _ in $(seq 40); do
 		disks+=(--data-disk "size=16M,fstype=none,mount=")
 	done
-	cocoon vm create --name disks --nics 0 "${disks[@]}" fits
+	cocoon vm create --name disks --nics 0 --network user "${disks[@]}" fits
 	[ "$(cocoon vm inspect disks | jq -c '[.config.flat, (.storage_configs | length)]')" = '[true,42]' ]
 }
