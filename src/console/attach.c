@@ -63,9 +63,18 @@ static int raw_on(struct session *s, struct cc_err *err)
 
 static void raw_off(struct session *s)
 {
+        sigset_t ttou;
+        sigset_t old;
+
         if (!s->raw)
                 return;
+        /* Out of the foreground, changing the terminal would stop us: for ever, if a signal is what
+         * ends us. */
+        sigemptyset(&ttou);
+        sigaddset(&ttou, SIGTTOU);
+        (void)sigprocmask(SIG_BLOCK, &ttou, &old);
         (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &saved);
+        (void)sigprocmask(SIG_SETMASK, &old, NULL);
         for (size_t i = 0; i < CC_ARRAY_LEN(fatal_signals); i++)
                 (void)sigaction(fatal_signals[i], &s->old[i], NULL);
         s->raw = false;

@@ -182,6 +182,14 @@ vm()
 	exec 8>&-
 }
 
+@test "a console in the background dies of the first signal" {
+	cocoon vm run --name w --memory 512M --nics 0 tiny
+	# timeout(1) moves its child out of the terminal's foreground: setting raw mode stops it.
+	run -0 --separate-stderr timeout -k 1 20 script -qec \
+		"timeout -s TERM 1 '$COCOON' vm console w; echo done=\$?" /dev/null </dev/null
+	[[ $output == *done=124* ]]
+}
+
 @test "debug prints the launch and makes nothing" {
 	before=$(find "$T" | sort)
 	run -0 cocoon vm debug --memory 512M --network user tiny
