@@ -34,7 +34,7 @@ struct frame {
 
 struct check {
         struct erofs_reader r;
-        struct erofs_dirbuf buf = { 0 };
+        struct erofs_dirbuf buf;
         struct frame *stack;
         size_t depth, stack_size;
         struct ref *refs;

@@ -33,7 +33,7 @@ struct level {
 /* What a part has next. */
 struct head {
         bool valid;
-        struct erofs_dirent d = { 0 };
+        struct erofs_dirent d;
         struct erofs_dirpos next;
 };
 
