@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <sqlite3.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,7 +212,7 @@ static double time_processes(void)
         int ready[2], go[2];
         int64_t start;
 
-        if (pipe(ready) < 0 || pipe(go) < 0)
+        if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0)
                 die("pipe");
         (void)fflush(stdout);
         for (int i = 0; i < PROCESSES; i++) {
