@@ -7,6 +7,7 @@
  * Prints `name median unit floor ratio`, tab-separated. Usage: store_bench [DIRECTORY]
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <fcntl.h>
 #include <stdio.h>

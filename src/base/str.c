@@ -265,10 +265,15 @@ unsigned cc_edit_distance(const char *a, const char *b, unsigned max)
 const char *cc_closest(const char *word, const char *const *candidates, size_t n)
 {
         const char *best = NULL;
+        const char *longer = NULL; /* begins with the word */
         unsigned best_distance = 3;
+        size_t len = strlen(word);
 
-        if (!*word)
+        if (len == 0)
                 return NULL;
+        /* At least half of the word must be right: "zz" is not a slip of "w1". */
+        if (len / 2 + 1 < best_distance)
+                best_distance = (unsigned)len / 2 + 1;
         for (size_t i = 0; i < n; i++) {
                 unsigned d = cc_edit_distance(word, candidates[i], 2);
 
@@ -276,13 +281,10 @@ const char *cc_closest(const char *word, const char *const *candidates, size_t n
                         best = candidates[i];
                         best_distance = d;
                 }
+                if (!longer && cc_startswith(candidates[i], word))
+                        longer = candidates[i];
         }
-        if (best_distance <= 2)
-                return best;
-        for (size_t i = 0; i < n; i++)
-                if (cc_startswith(candidates[i], word))
-                        return candidates[i];
-        return NULL;
+        return best ? best : longer;
 }
 
 /* Length of the well-formed sequence at s, 0 if there is none. */

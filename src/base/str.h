@@ -62,8 +62,8 @@ int cc_parse_i64(const char *s, long long *ret);
 /* Optimal-string-alignment edit distance, capped at `max` + 1. */
 unsigned cc_edit_distance(const char *a, const char *b, unsigned max);
 
-/* The candidate closest to `word` (distance <= 2, or `word` is its prefix); NULL if none is close.
- */
+/* The candidate closest to `word` (distance <= 2 and <= half of its length, or `word` is its
+ * prefix); NULL if none is close. */
 const char *cc_closest(const char *word, const char *const *candidates, size_t n);
 
 /* True if s is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms). */

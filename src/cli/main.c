@@ -3,10 +3,12 @@
  * code (DESIGN §7).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/interrupt.h"
 #include "base/json.h"
@@ -75,6 +77,17 @@ static void print_text_error(const struct cli *cli, const struct cc_err *err)
         (void)fwrite(out.data, 1, out.len, stderr);
 }
 
+/* A caller may have closed its standard streams. The next files opened would get their numbers, and
+ * our output would end up in a lock or a disk: their places are held by something that cannot be
+ * written (or, for input, read), so that use of them fails. */
+static void hold_standard_fds(void)
+{
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+                        (void)open("/dev/null",
+                                   (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+}
+
 static int run(struct cli *cli, int argc, char **argv, struct cc_err *err)
 {
         int r = cli_parse(cli, (size_t)argc, argv, err);
@@ -103,6 +116,7 @@ int main(int argc, char **argv)
         int code;
         int r;
 
+        hold_standard_fds();
         if (argc > 1 && cc_streq(argv[1], CONSOLE_RELAY_VERB))
                 return console_relay_main(argc, argv);
         cc_interrupt_setup();

@@ -75,8 +75,14 @@ static void on_progress(void *ctx, const struct image_progress *now)
                 return;
         }
         line = xasprintf("%s: %s", p->what, steps[now->phase]);
-        progress_update(line, 0, 0);
-        progress_step(line);
+        if (now->phase != IMAGE_CONVERT) {
+                progress_update(line, 0, 0);
+                progress_step(line);
+                return;
+        }
+        progress_update(line, now->bytes, now->total_bytes);
+        if (now->bytes == 0)
+                progress_step(line);
 }
 
 int pull_open(struct cli *cli, struct engine *e, const char *what, struct pull *ret,

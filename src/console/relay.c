@@ -188,6 +188,8 @@ static void read_client(struct client *c)
 
         if (c->rank && !has_keyboard(c))
                 room = sizeof(chunk);
+        if (room == 0)
+                return; /* filled by another client just now; reading nothing looks like the end */
         n = recv(c->fd, chunk, room < sizeof(chunk) ? room : sizeof(chunk), MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return;

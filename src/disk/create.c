@@ -50,25 +50,27 @@ static bool mkfs_knows_features(void)
                mke2fs_is_new(result.err.data);
 }
 
+void disk_mkfs_argv(const char *path, struct cc_strv *ret)
+{
+        static const char *const fixed[] = {
+                "mkfs.ext4", "-F", "-m", "0", "-q", "-E", MKFS_EXTENDED
+        };
+
+        for (size_t i = 0; i < CC_ARRAY_LEN(fixed); i++)
+                cc_strv_add(ret, fixed[i]);
+        if (mkfs_knows_features()) {
+                cc_strv_add(ret, "-O");
+                cc_strv_add(ret, MKFS_FEATURES);
+        }
+        cc_strv_add(ret, path);
+}
+
 static int mkfs_ext4(const char *path, struct cc_err *err)
 {
-        const char *argv[16];
-        size_t n = 0;
+        CC_STRV struct cc_strv argv = { 0 };
 
-        argv[n++] = "mkfs.ext4";
-        argv[n++] = "-F";
-        argv[n++] = "-m";
-        argv[n++] = "0";
-        argv[n++] = "-q";
-        argv[n++] = "-E";
-        argv[n++] = MKFS_EXTENDED;
-        if (mkfs_knows_features()) {
-                argv[n++] = "-O";
-                argv[n++] = MKFS_FEATURES;
-        }
-        argv[n++] = path;
-        argv[n] = NULL;
-        return cc_run_ok(argv, TOOL_MS, NULL, err);
+        disk_mkfs_argv(path, &argv);
+        return cc_run_ok((const char *const *)argv.v, TOOL_MS, NULL, err);
 }
 
 static int make_raw(const char *path, int64_t size, const char *fstype, struct cc_err *err)

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/str.h"
 
 enum disk_format { DISK_RAW, DISK_QCOW2 };
 
@@ -26,6 +27,9 @@ int qcow2_read_info(const char *path, struct qcow2_info *ret, struct cc_err *err
 /* Sparse raw file of `size` bytes, 0600, O_EXCL, with ext4 unless fstype is "none". On failure no
  * file is left. The mkfs options are images.md §6's. */
 int disk_create_raw(const char *path, int64_t size, const char *fstype, struct cc_err *err);
+
+/* The words of the mkfs.ext4 command that disk_create_raw() runs, added to *ret. */
+void disk_mkfs_argv(const char *path, struct cc_strv *ret);
 
 /* qcow2 overlay over an absolute backing qcow2, grown to `size` if that is larger. */
 int disk_create_overlay(const char *path, const char *backing, int64_t size, struct cc_err *err);

@@ -144,9 +144,11 @@ struct hv_driver {
          * the file below the log dir to which the VMM copies that line (the relay keeps it below 8
          * MiB). NULL: none. */
         const char *serial_name, *console_log_name;
-        /* The launch as an argv for `vm debug`, from the launcher's own builder. */
+        /* The launch as an argv for `vm debug`, from the launcher's own builder, in the form that a
+         * shell can start: what a launch passes as descriptors goes by name, the console is the
+         * terminal. Files to copy first are added to *ret_copies as pairs (from, to). */
         int (*debug)(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
-                     struct cc_err *err);
+                     struct cc_strv *ret_copies, struct cc_err *err);
 };
 
 /* By recorded name; "" = cloud-hypervisor (older records). Unknown or not built in: UNSUPPORTED. */

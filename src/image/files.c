@@ -30,8 +30,8 @@ static int add_hex(struct cc_strv *set, const char *digest, struct cc_err *err)
         return 0;
 }
 
-static int blob_set(const struct image_record *image, const char *kind, struct cc_strv *ret,
-                    struct cc_err *err)
+static int blob_set(const struct image_record *image, const char *kind, bool flat,
+                    struct cc_strv *ret, struct cc_err *err)
 {
         CC_STRV struct cc_strv set = { 0 };
         int r = 0;
@@ -43,7 +43,7 @@ static int blob_set(const struct image_record *image, const char *kind, struct c
                         r = add_hex(&set, image->kernel_layer, err);
                 if (r == 0 && image->initrd_layer)
                         r = add_hex(&set, image->initrd_layer, err);
-                if (r == 0 && image->flat)
+                if (r == 0 && flat && image->flat)
                         r = add_hex(&set, image->flat, err);
         } else {
                 r = add_hex(&set, image->content_sum, err);
@@ -130,7 +130,7 @@ int image_files(const struct config *c, const char *kind, const struct image_rec
                 bool flat, struct image_files *ret, struct cc_err *err)
 {
         CC_CLEANUP(image_files_clear) struct image_files f = { 0 };
-        int r = blob_set(image, kind, &f.pins, err);
+        int r = blob_set(image, kind, flat, &f.pins, err);
 
         if (r < 0)
                 return r;
@@ -163,7 +163,7 @@ int image_lock_blobs(const struct config *c, const struct image_record *image, c
 {
         CC_CLEANUP(image_unlock) struct image_locks locks = { 0 };
         CC_STRV struct cc_strv set = { 0 };
-        int r = blob_set(image, kind, &set, err);
+        int r = blob_set(image, kind, true, &set, err);
 
         if (r < 0)
                 return r;

@@ -50,7 +50,7 @@ struct image_files {
                 layers; /* blob paths bottom to top (one with flat), or one cloud-image blob */
         struct cc_strv layer_hex;
         char *kernel, *initrd; /* oci */
-        struct cc_strv pins;   /* hex: layers, kernel and initrd layers, flat */
+        struct cc_strv pins;   /* hex: layers, kernel and initrd layers, with flat the merged one */
 };
 /* The caller holds SH blob locks (image_lock_blobs) from before this until the record with the pins
  * is committed. `flat`: use the merged blob, which must exist. */

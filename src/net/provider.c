@@ -8,36 +8,54 @@
 #include "hv/driver.h"
 
 extern const struct net_provider net_provider_user;
+extern const struct net_provider net_row_cni;
+extern const struct net_provider net_row_bridge;
 
 /* In order of preference for a VM that names no network. A new provider is one row and one file. */
 static const struct net_provider *const providers[] = {
+        &net_row_cni,
         &net_provider_user,
+        &net_row_bridge,
 };
 
-/* "user, …": what a refusal offers. Caller frees. */
-static char *names(void)
+/* "cocoon-builtin, user": what a refusal offers. Caller frees. */
+static char *offers(void)
 {
         CC_STRV struct cc_strv list = { 0 };
 
         for (size_t i = 0; i < CC_ARRAY_LEN(providers); i++)
-                cc_strv_add(&list, providers[i]->name);
+                if (providers[i]->offers)
+                        cc_strv_add(&list, providers[i]->offers);
         return cc_strv_join(&list, ", ");
+}
+
+static int ready(const struct net_provider *p, const struct net_provider **ret, struct cc_err *err)
+{
+        int r;
+
+        if (!p->load) {
+                *ret = p;
+                return 0;
+        }
+        r = p->load(ret, err);
+        return r < 0 ? cc_wrap(err, "network provider %s", p->name) : 0;
 }
 
 int net_provider_find(const char *name, const struct net_provider **ret, struct cc_err *err)
 {
+        CC_STRV struct cc_strv known = { 0 };
         CC_FREE char *list = NULL;
 
         if (cc_isempty(name)) {
                 *ret = NULL;
                 return 0;
         }
-        for (size_t i = 0; i < CC_ARRAY_LEN(providers); i++)
-                if (cc_streq(providers[i]->name, name)) {
-                        *ret = providers[i];
-                        return 0;
-                }
-        list = names();
+        for (size_t i = 0; i < CC_ARRAY_LEN(providers); i++) {
+                if (cc_streq(providers[i]->name, name))
+                        return ready(providers[i], ret, err);
+                cc_strv_add(&known, providers[i]->name);
+        }
+        list = cc_strv_join(&known, ", ");
         return cc_fail(err, CC_UNSUPPORTED,
                        "network provider \"%s\" is not available in this build (available: %s)",
                        name, list);
@@ -51,7 +69,7 @@ static bool driver_fits(const struct net_provider *p, unsigned hv_caps)
 /* The one refusal of a network that was asked for. */
 static int refuse(const char *flag, const char *value, struct cc_err *err)
 {
-        CC_FREE char *list = names();
+        CC_FREE char *list = offers();
 
         (void)cc_fail(err, CC_UNSUPPORTED, "%s %s: no such network here (available: %s)", flag,
                       value, list);
@@ -65,8 +83,7 @@ static int take(const struct net_provider *p, const char *flag, unsigned hv_caps
         if (!driver_fits(p, hv_caps))
                 return cc_fail(err, CC_UNSUPPORTED,
                                "%s %s: the backend has no user-mode network stack", flag, p->name);
-        *ret = p;
-        return 0;
+        return ready(p, ret, err);
 }
 
 int net_provider_choose(const struct net_env *env, const char *network, const char *bridge,
@@ -87,16 +104,15 @@ int net_provider_choose(const struct net_env *env, const char *network, const ch
         }
         for (size_t i = 0; i < CC_ARRAY_LEN(providers); i++)
                 if (driver_fits(providers[i], hv_caps) && providers[i]->serves_default &&
-                    providers[i]->serves_default(env)) {
-                        *ret = providers[i];
-                        return 0;
-                }
+                    providers[i]->serves_default(env))
+                        return ready(providers[i], ret, err);
         if (nics == 0) {
                 *ret = NULL;
                 return 0;
         }
         (void)cc_fail(err, CC_UNSUPPORTED, "no network for this backend");
-        cc_hint(err, "use --qemu, whose user-mode network needs no set-up, or --nics 0");
+        cc_hint(err, "run as root for the built-in network, use --qemu, whose user-mode network "
+                     "needs no set-up, or --nics 0");
         return -CC_UNSUPPORTED;
 }
 

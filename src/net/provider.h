@@ -28,7 +28,8 @@ struct net_spec {
 };
 
 struct net_provider {
-        const char *name; /* written to net_backend */
+        const char *name;   /* written to net_backend */
+        const char *offers; /* a value of --network that means it, for messages; NULL: none */
         unsigned caps;
 
         /* How a new VM comes to this provider. True if `--network <network>` means it. */
@@ -36,6 +37,9 @@ struct net_provider {
         /* True if it can serve a VM that names no network; rows are asked in table order. NULL:
          * only by name. */
         bool (*serves_default)(const struct net_env *env);
+
+        /* A row of the table whose operations are in the module: opens it. NULL: they are here. */
+        int (*load)(const struct net_provider **ret, struct cc_err *err);
 
         /* All required. `vm` is the caller's working copy: prepare fills net_backend, netns_path,
          * net_bridge_dev and config.network, also for a VM without NICs. */

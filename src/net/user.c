@@ -87,6 +87,7 @@ static int nothing(const struct net_env *env, struct vm_record *vm, struct cc_er
 extern const struct net_provider net_provider_user;
 const struct net_provider net_provider_user = {
         .name = NAME,
+        .offers = NAME,
         .caps = NET_CAP_PUBLISH | NET_CAP_USER,
         .serves_name = serves_name,
         .serves_default = serves_default,

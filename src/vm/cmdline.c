@@ -111,9 +111,7 @@ static void add_network(const struct config *c, const struct vm_record *vm, stru
         }
 }
 
-/* A mount point must survive the guest's word splitting; one with other bytes is left to the user.
- */
-static bool plain_path(const char *path)
+bool vm_cmdline_carries(const char *path)
 {
         return !path[strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                   "/._-+@%,:=")];
@@ -125,7 +123,7 @@ static void add_data(const struct vm_record *vm, struct cc_buf *out)
                 const struct vm_disk *d = vm_disk_at(vm, i);
 
                 if (cc_streq(d->role, "data") && !cc_isempty(d->mount_point) &&
-                    plain_path(d->mount_point))
+                    vm_cmdline_carries(d->mount_point))
                         cc_buf_printf(out, " cocoon.data=%s:%s", d->serial, d->mount_point);
         }
 }

@@ -45,6 +45,9 @@ int vm_find_live(const struct hv_driver *drv, const struct vm_record *vm, struct
 int vm_rebuild_cmdline(const struct config *c, const struct hv_driver *drv, struct vm_record *vm,
                        struct cc_err *err);
 
+/* Whether a mount point survives the guest's word splitting; another is left to the user. */
+bool vm_cmdline_carries(const char *path);
+
 /* ---- spec.c ---- */
 
 /* A vm_spec with the arrays that it points to; strings borrowed from the record. */

@@ -1,7 +1,8 @@
 /*
  * From a request to a record that has not happened yet: driver, image, boot mode, disks, network
  * provider. Nothing here changes the host, so that create can fail before it leaves a trace and
- * debug can show what create would do.
+ * debug can show what create would do; only the image's merged layer is made here when the VM needs
+ * it, which belongs to the image like what a pull makes.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/id.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/timeutil.h"
 #include "config/layout.h"
@@ -50,11 +52,28 @@ static int check_boot_mode(const struct vm_request *req, const struct hv_driver 
         return 0;
 }
 
-/* Layers and writable disks beyond what the driver can attach: all layers become one. */
-static bool needs_flat(const struct vm_request *req, const struct hv_driver *drv,
-                       const struct image_record *image)
+/* Beyond this the names of the layers leave no room for NICs and data disks in 2047 bytes of kernel
+ * command line, and come near what the guest's overlayfs takes as mount options (images.md §6). */
+#define MAX_LAYERS 96
+
+/* Does the VM boot from all layers as one? By request, and when there are too many of them, by
+ * themselves or for the disks a driver can attach. UNSUPPORTED: not even then. */
+static int choose_form(const struct vm_request *req, const struct hv_driver *drv,
+                       const struct image_record *image, bool *ret_flat, struct cc_err *err)
 {
-        return req->flat || image->layers.len + 1 + req->n_data_disks > drv->max_disks;
+        size_t layers = image->layers.len;
+        size_t writable = 1 + req->n_data_disks;
+        bool fits = layers <= MAX_LAYERS && layers + writable <= drv->max_disks;
+
+        if ((req->flat || !fits) && 1 + writable > drv->max_disks)
+                return cc_fail(
+                        err, CC_UNSUPPORTED,
+                        "backend %s attaches at most %zu disks: %s needs %zu (%zu layers + 1 "
+                        "COW disk + %zu data disks), merged into one layer still %zu",
+                        drv->name, drv->max_disks, req->image, layers + writable, layers,
+                        req->n_data_disks, 1 + writable);
+        *ret_flat = req->flat || !fits;
+        return 0;
 }
 
 static int flatten(struct engine *e, struct image_record *image, struct cc_err *err)
@@ -64,8 +83,12 @@ static int flatten(struct engine *e, struct image_record *image, struct cc_err *
         const void *opened;
         int r;
 
-        if (!cc_isempty(image->flat))
-                return 0;
+        if (image->flat && cc_is_hex(image->flat, 64)) {
+                CC_FREE char *path = layout_oci_blob(e->config, image->flat);
+
+                if (cc_is_valid_file(path))
+                        return 0;
+        }
         r = cc_module_open("image", &opened, err);
         if (r < 0)
                 return r;
@@ -81,6 +104,21 @@ static struct vm_disk *add_disk(struct vm_record *vm, const char *role, bool ro)
         d->ro = ro;
         d->direct_io = -1;
         return d;
+}
+
+/* What the command line leaves out must not go unnoticed. */
+static void warn_mounts(const struct vm_record *vm)
+{
+        for (size_t i = 0; i < vm->storage_configs.len; i++) {
+                const struct vm_disk *d = vm_disk_at(vm, i);
+
+                if (!cc_isempty(d->mount_point) && !vm_cmdline_carries(d->mount_point))
+                        cc_warn("vm.create",
+                                "data disk %s: the kernel command line cannot carry the mount "
+                                "point "
+                                "\"%s\", mount it in the guest",
+                                d->serial, d->mount_point);
+        }
 }
 
 /* In attach order (images.md §6); the paths of writable disks follow with the VM's identity. */
@@ -107,6 +145,8 @@ static int plan_disks(struct vm_plan *plan, const struct image_files *files, str
                 *d = ((struct vm_disk *)data.v)[i]; /* moved, so only the array itself is freed */
         }
         free(data.v);
+        if (!plan->cloudimg)
+                warn_mounts(vm);
         return 0;
 }
 
@@ -175,12 +215,15 @@ static int plan_image(struct engine *e, struct vm_plan *plan, struct cc_err *err
         r = check_boot_mode(plan->req, plan->drv, plan->cloudimg, err);
         if (r < 0)
                 return r;
-        if (!plan->cloudimg && needs_flat(plan->req, plan->drv, &image)) {
-                flat = true;
+        if (!plan->cloudimg)
+                r = choose_form(plan->req, plan->drv, &image, &flat, err);
+        if (r == 0 && flat) {
                 r = flatten(e, &image, err);
                 if (r < 0)
                         return cc_wrap(err, "merge the layers of %s", plan->req->image);
         }
+        if (r < 0)
+                return r;
         r = image_lock_blobs(e->config, &image, kind, &plan->blob_locks, err);
         if (r == 0)
                 r = image_files(e->config, kind, &image, flat, &files, err);
@@ -206,8 +249,11 @@ int vm_plan_make(struct engine *e, const struct vm_request *req, struct vm_plan 
 {
         VM_PLAN struct vm_plan plan = { .req = req };
         struct net_env net = vm_net_env(e);
-        int r = vm_choose_driver(e->config, req->driver, &plan.drv, err);
+        /* First what needs no host: choosing a driver may take a probe and says what it chose. */
+        int r = vm_request_check(req, err);
 
+        if (r == 0)
+                r = vm_choose_driver(e->config, req->driver, &plan.drv, err);
         if (r < 0)
                 return r;
         vm_hv_env(e->config, plan.drv, &plan.env);

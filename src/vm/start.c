@@ -158,15 +158,18 @@ static int ready_network(struct engine *e, struct vm_record *vm, const struct ne
 {
         struct net_env env = vm_net_env(e);
         const struct net_provider *net = NULL;
+        struct cc_err missing = CC_ERR_INIT;
         int r = net_provider_find(vm_net_backend(vm), &net, err);
 
         *ret = NULL;
         if (r < 0 || !net)
                 return r;
-        r = net->verify(&env, vm, err);
+        r = net->verify(&env, vm, &missing);
         if (r == 0) {
                 r = net->unquiesce(&env, vm, err);
-        } else if (r == -CC_NOT_FOUND) {
+        } else if (r != -CC_NOT_FOUND) {
+                r = cc_err_copy(err, &missing);
+        } else {
                 cc_warn("vm.start", "network missing for VM %s, recovering", vm->id);
                 r = net->recover(&env, vm, err);
         }

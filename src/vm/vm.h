@@ -52,8 +52,19 @@ int vm_request_check(const struct vm_request *req, struct cc_err *err);
 int vm_create(struct engine *e, const struct vm_request *req, bool start, struct vm_record *ret,
               struct cc_err *err);
 
-/* Validate as vm_create would and return the launch argv; creates nothing. */
-int vm_debug(struct engine *e, const struct vm_request *req, struct cc_strv *ret_argv,
+/* How to launch a VM by hand: what `vm debug` prints. */
+struct vm_debug {
+        struct cc_strv *steps; /* commands to run first, each as its words */
+        size_t n_steps;
+        struct cc_strv argv;
+};
+void vm_debug_clear(struct vm_debug *d); /* also the cleanup function */
+#define VM_DEBUG CC_CLEANUP(vm_debug_clear)
+
+/* Validate as vm_create would and return the launch; creates nothing. Files and sockets are below
+ * the directory the commands will run in: debug-<name>/, and `cow` ("" cow-<name>.raw, or .qcow2).
+ */
+int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, struct vm_debug *ret,
              struct cc_err *err);
 
 /* By ID, each under its VM lock. Already running / already stopped is success. */

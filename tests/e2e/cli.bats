@@ -89,6 +89,15 @@ fails()
 	fails '--event and --watch are mutually exclusive' vm status --event --watch
 }
 
+@test "without standard streams nothing is written into another file" {
+	# Descriptor 1 would be the first file opened; the output must not go there, nor look written.
+	run -1 --separate-stderr bash -c '"$0" vm list >&-' "$COCOON"
+	[[ $stderr == "Error: write standard output: "* ]]
+	run -1 bash -c '"$0" vm inspect nobody <&- 2>&-' "$COCOON"
+	[ "$(sqlite3 "$T/root/meta/meta.db" 'PRAGMA integrity_check')" = ok ]
+	[ -z "$(find "$T/root/locks" -type f -exec grep -l 'No VMs' {} +)" ]
+}
+
 @test "checks come in order: syntax, count, configuration, exclusions" {
 	fails 'unknown flag: --nope' --config /nonexistent.yaml vm inspect --nope
 	fails 'accepts 1 arg(s), received 0' --config /nonexistent.yaml vm inspect
@@ -103,7 +112,7 @@ fails()
 	done
 	fails '--watch is not supported yet by this version' vm status -w
 	fails '--event is not supported yet by this version' vm status --event --format json
-	fails '--cow is not supported yet by this version' vm debug --cow x img
+	fails '--max-cpu is not supported yet by this version' vm debug --max-cpu 4 img
 }
 
 @test "global flags are accepted anywhere and the last one wins" {

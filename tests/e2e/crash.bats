@@ -371,7 +371,7 @@ gone()
 	pids=()
 	for i in $(seq 64); do
 		# Every fourth one asks for a name that another wants too.
-		cocoon vm create --name "n$((i % 48))" --memory 512M --nics 0 tiny \
+		cocoon vm create --name "n$((i % 48))" --memory 512M --nics 0 --network user tiny \
 			>"$T/create.$i" 2>&1 && echo ok >"$T/ok.$i" &
 		pids+=($!)
 	done

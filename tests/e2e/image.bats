@@ -91,6 +91,14 @@ no_temp()
 	[ -z "$(ls -A "$COCOON_ROOT_DIR/oci/temp" 2>/dev/null)" ]
 }
 
+@test "a registry that cannot be reached is named with the reason, after retries" {
+	COCOON_HTTP_RETRY_MS=10 run -1 cocoon image pull "127.0.0.1:$(free_port)/vm/none:v1"
+	[[ $output == *"127.0.0.1:"*"refused"* || $output == *"127.0.0.1:"*"connect"* ]]
+	# A host that does not exist fails before anything was read: another state of the client.
+	COCOON_HTTP_RETRY_MS=10 run -1 cocoon image pull "registry.invalid/vm/none:v1"
+	[[ $output == *"registry.invalid: "*"resolve"* ]]
+}
+
 @test "an image is pulled, listed, inspected and removed" {
 	with_registry
 	two_layers

@@ -42,12 +42,12 @@ vm()
 }
 
 @test "a default name is made unique, a given one is not" {
-	cocoon vm create --memory 512M --nics 0 tiny
-	cocoon vm create --memory 512M --nics 0 tiny
+	cocoon vm create --memory 512M --nics 0 --network user tiny
+	cocoon vm create --memory 512M --nics 0 --network user tiny
 	names=$(cocoon vm list --format json | jq -r '.[].config.name' | sort)
 	[ "$(head -1 <<<"$names")" = cocoon-tiny ]
 	[[ "$(tail -1 <<<"$names")" =~ ^cocoon-tiny-[a-z2-7]{4}$ ]]
-	run -1 cocoon vm create --name cocoon-tiny --memory 512M --nics 0 tiny
+	run -1 cocoon vm create --name cocoon-tiny --memory 512M --nics 0 --network user tiny
 	[[ $output =~ 'vm name "cocoon-tiny" already exists (id: '[A-Z2-7]{26}')' ]]
 }
 
@@ -74,15 +74,25 @@ vm()
 		--publish 0:1|--publish
 		--network nosuch|nosuch
 	EOF
+	# Nothing was chosen for a request that no driver could fulfil.
+	run -1 cocoon vm create --cpu 0 tiny
+	[ "${#lines[@]}" = 1 ]
 	run -1 cocoon vm create nosuch:image
 	[[ $output == *'image "nosuch:image"'* ]]
 	[ "$(sqlite3 "$T/root/meta/meta.db" 'SELECT count(*) FROM vms')" = 0 ]
 	[ -z "$(find "$T/run" "$T/log" -mindepth 2 -print -quit)" ]
 }
 
+@test "a mount point that the guest cannot be told is said so" {
+	run -0 cocoon vm create --name m --memory 512M --nics 0 --network user --data-disk 'size=16M,mount=/a b init=/x' tiny
+	[[ $output == *WRN*'data disk data1: '*'"/a b init=/x"'* ]]
+	run -0 sqlite3 "$T/root/meta/meta.db" 'SELECT data FROM vms'
+	[[ $output != *cocoon.data=* ]]
+}
+
 @test "a run directory too long for sockets is refused before anything is made" {
 	long=$T/$(printf 'd%.0s' $(seq 70))
-	run -1 cocoon --run-dir "$long" vm create --name x --memory 512M --nics 0 tiny
+	run -1 cocoon --run-dir "$long" vm create --name x --memory 512M --nics 0 --network user tiny
 	[[ $output == *"too long"* ]]
 	[ -z "$(find "$long" -mindepth 2 -print -quit)" ]
 }
@@ -115,8 +125,8 @@ vm()
 }
 
 @test "batches: all references first, then best effort" {
-	cocoon vm create --name a --memory 512M --nics 0 tiny
-	cocoon vm create --name b --memory 512M --nics 0 tiny
+	cocoon vm create --name a --memory 512M --nics 0 --network user tiny
+	cocoon vm create --name b --memory 512M --nics 0 --network user tiny
 	run -1 cocoon vm start a nobody b
 	[[ $output == *"vm nobody: vm not found"* ]]
 	[ "$(vm a .state)" = created ]
@@ -127,9 +137,18 @@ vm()
 	run -0 cocoon vm rm --force a
 }
 
+@test "modes do not depend on the caller's umask, and nobody else may read" {
+	(umask 0; cocoon vm run --name w --memory 512M --nics 0 --network user tiny)
+	dir=$T/run/qemu/$(vm w .id)
+	log=$T/log/qemu/$(vm w .id)
+	[ "$(stat -c %a "$dir" "$log" | sort -u)" = 750 ]
+	[ "$(stat -c %a "$dir"/*.sock "$dir"/cow.raw "$dir"/qemu.pid "$dir"/cmdline | sort -u)" = 600 ]
+	[ "$(stat -c %a "$log"/qemu.log "$log"/console.log | sort -u)" = 640 ]
+}
+
 @test "nothing of ours is inherited by VMM and relay" {
 	exec 9>"$T/marker"
-	timeout 60 "$COCOON" vm run --name w --memory 512M --nics 0 tiny
+	timeout 60 "$COCOON" vm run --name w --memory 512M --nics 0 --network user tiny
 	[ "$(vm w .state)" = running ]
 	for pid in $(cocoon_leftovers | cut -d' ' -f1); do
 		links=$(ls -l "/proc/$pid/fd")
@@ -143,7 +162,7 @@ vm()
 
 @test "the relay serves several clients, and a killed one is replaced" {
 	mkfifo "$T/typed"
-	cocoon vm run --name w --memory 512M --nics 0 tiny
+	cocoon vm run --name w --memory 512M --nics 0 --network user tiny
 	wait_console w 'cocoon-tiny ready'
 	relay=$(cocoon_leftovers | grep -- __console-relay | cut -d' ' -f1)
 	[ "$(wc -w <<<"$relay")" = 1 ]
@@ -171,4 +190,18 @@ vm()
 	[ "$(sqlite3 "$T/root/meta/meta.db" 'SELECT count(*) FROM vms')" = 0 ]
 	[ -z "$(find "$T/run" -name '*.sock' -print -quit)" ]
 	[ -n "$before" ]
+}
+
+@test "what debug prints boots when a shell runs it" {
+	mkdir "$T/by hand" && cd "$T/by hand"
+	cocoon vm debug --name hand --memory 512M --network user --data-disk size=16M,name=d \
+		--cow "my, cow.raw" tiny >"$T/launch.sh"
+	[ -z "$(ls -A)" ]
+	{ sleep 60 || true; } | timeout 60 sh "$T/launch.sh" >"$T/console" 2>&1 3>&- &
+	wait_for 50 grep -E 'cocoon-tiny ready: hostname=hand disks=[0-9]+ net=10\.' "$T/console"
+	pid=$(pgrep -f "[g]uest=hand,.*my, cow.raw")
+	kill "$pid"
+	[ -f "my, cow.raw" ]
+	[ "$(blkid -o value -s TYPE debug-hand/data-d.raw)" = ext4 ]
+	cocoon vm debug -o json --cow c tiny | jq -e 'index("-kernel") and .[0][-18:] == "qemu-system-x86_64"'
 }

@@ -31,11 +31,24 @@ static void shell_word(struct cc_buf *b, const char *word)
         cc_buf_char(b, '\'');
 }
 
-static void print_shell(const struct cc_strv *argv)
+static void shell_line(struct cc_buf *b, const struct cc_strv *argv)
+{
+        for (size_t i = 0; i < argv->len; i++) {
+                cc_buf_str(b, i ? " " : "");
+                shell_word(b, argv->v[i]);
+        }
+        cc_buf_char(b, '\n');
+}
+
+static void print_shell(const struct vm_debug *debug)
 {
         CC_BUF struct cc_buf b = { 0 };
+        const struct cc_strv *argv = &debug->argv;
 
-        cc_buf_str(&b, "# launch command\n");
+        cc_buf_str(&b, "# files\n");
+        for (size_t i = 0; i < debug->n_steps; i++)
+                shell_line(&b, &debug->steps[i]);
+        cc_buf_str(&b, "# launch command; the console is this terminal, Ctrl-a x ends it\n");
         for (size_t i = 0; i < argv->len; i++) {
                 bool flag = argv->v[i][0] == '-';
 
@@ -51,7 +64,7 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         struct options *o = opts;
         ENGINE struct engine e = { 0 };
         DATA_DISKS struct data_disks disks = { 0 };
-        CC_STRV struct cc_strv argv = { 0 };
+        VM_DEBUG struct vm_debug debug = { 0 };
         struct vm_request request;
         int r;
 
@@ -60,20 +73,19 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         if (r == 0)
                 r = cli_engine(cli, &e, err);
         if (r == 0)
-                r = vm_debug(&e, &request, &argv, err);
+                r = vm_debug(&e, &request, o->cow, &debug, err);
         if (r < 0)
                 return r;
         if (disks.n)
-                cc_warn("vm.debug",
-                        "data disks are not created by debug; their files do not exist");
+                cc_warn("vm.debug", "debug makes no data disks; the commands it prints do");
         if (output_is_json(&o->out)) {
                 json_t *array = json_array();
 
-                for (size_t i = 0; i < argv.len; i++)
-                        json_array_append_new(array, out_string(argv.v[i]));
+                for (size_t i = 0; i < debug.argv.len; i++)
+                        json_array_append_new(array, out_string(debug.argv.v[i]));
                 out_json(array);
         } else {
-                print_shell(&argv);
+                print_shell(&debug);
         }
         return 0;
 }
@@ -95,9 +107,8 @@ static const struct opt rows[] = {
           .type = OPT_STRING,
           .offset = offsetof(struct options, cow),
           .metavar = "FILE",
-          .help = "Cloud Hypervisor: path of the writable disk",
-          .complete = COMPLETE_FILE,
-          .refuse = OPT_LATER },
+          .help = "path of the writable disk (default cow-<name>.raw)",
+          .complete = COMPLETE_FILE },
         { .name = "ch",
           .type = OPT_STRING,
           .offset = offsetof(struct options, ch),
@@ -121,9 +132,11 @@ const struct cmd cmd_vm_debug = {
         .min = 1,
         .max = 1,
         .help = "Print the command that would launch a virtual machine",
-        .long_help = "Checks the flags like 'vm create', makes nothing, and prints shell text that "
-                     "comes from the same builder as the launch itself. With -o json the words of "
-                     "the command as an array.",
+        .long_help =
+                "Checks the flags like 'vm create', makes nothing, and prints shell text that "
+                "comes from the same builder as the launch itself. Pasted into a shell it makes "
+                "its files in the current directory and boots the guest with the console on "
+                "the terminal. With -o json the words of the launch command as an array.",
         .examples = "cocoon vm debug --qemu --memory 2G debian:12\n",
         .opts = groups,
         .excludes = vm_excludes,

@@ -29,18 +29,18 @@ static int check(const struct options *o, struct cc_err *err)
 
 static int dry_run(struct engine *e, const struct vm_request *request, struct cc_err *err)
 {
-        CC_STRV struct cc_strv argv = { 0 };
+        VM_DEBUG struct vm_debug debug = { 0 };
         CC_BUF struct cc_buf out = { 0 };
         char memory[24];
         char storage[24];
-        int r = vm_debug(e, request, &argv, err);
+        int r = vm_debug(e, request, "", &debug, err);
 
         if (r < 0)
                 return r;
         cc_size_format(request->memory, memory);
         cc_size_format(request->storage, storage);
         cc_buf_printf(&out, "would run %s with %s: %lld vCPUs, %s memory, %s disk, %lld NICs\n",
-                      request->image, cc_basename(argv.v[0]), (long long)request->cpu, memory,
+                      request->image, cc_basename(debug.argv.v[0]), (long long)request->cpu, memory,
                       storage, (long long)request->nics);
         for (size_t i = 0; i < request->n_data_disks; i++) {
                 cc_size_format(request->data_disks[i].size, storage);

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
+#include "hv/qemu/qemu.h"
 
 #define MIB           (INT64_C(1) << 20)
 #define TB_SIZE_MIB   128 /* bound of TCG's translated code; grows the process, not the guest */
@@ -77,16 +78,32 @@ char *qemu_argv_needle(const char *log_dir)
         return xasprintf("logfile=%s/" QEMU_CONSOLE_LOG ",logappend=on", dir);
 }
 
-static void add_machine(struct builder *b, const struct qemu_recipe *r, bool vars)
+static void add_memory(struct builder *b, const struct qemu_recipe *r, bool standalone)
 {
-        CC_FREE char *memory = xasprintf("/proc/self/fd/%d", QEMU_FD_MEMORY);
+        CC_FREE char *path = xasprintf("/proc/self/fd/%d", QEMU_FD_MEMORY);
+        json_t *o = json_pack("{s:s, s:s, s:I}", "qom-type",
+                              standalone ? "memory-backend-memfd" : "memory-backend-file", "id",
+                              "mem0", "size", (json_int_t)r->memory);
 
+        if (!standalone)
+                json_object_set_new(o, "mem-path", json_string(path));
+        else if (r->hugepages)
+                json_object_set_new(o, "hugetlb", json_true());
+        json_object_set_new(o, "share", json_true());
+        json_object_set_new(o, "dump", json_false());
+        json_object_set_new(o, "merge", json_false());
+        opt_json(b, "-object", o);
+}
+
+static void add_machine(struct builder *b, const struct qemu_recipe *r,
+                        const struct qemu_bindings *bind)
+{
         /* No saved field may depend on what is not in the recipe: no state description, no
          * configuration section (§8). */
         optf(b, "-M",
              "%s,usb=off,smm=off,vmport=off,sata=off,smbus=off,dump-guest-core=off,mem-merge=off,"
              "memory-backend=mem0,suppress-vmdesc=on,pflash0=fw0%s",
-             r->machine, vars ? ",pflash1=fw1" : "");
+             r->machine, bind->fw_vars ? ",pflash1=fw1" : "");
         opt(b, "-global", "migration.send-configuration=off");
         if (qemu_recipe_kvm(r))
                 opt(b, "-accel", "kvm");
@@ -96,10 +113,7 @@ static void add_machine(struct builder *b, const struct qemu_recipe *r, bool var
         optf(b, "-smp", "%lld,sockets=1,cores=%lld,threads=1", (long long)r->vcpus,
              (long long)r->vcpus);
         optf(b, "-m", "%lldM", (long long)(r->memory / MIB));
-        opt_json(b, "-object",
-                 json_pack("{s:s, s:s, s:I, s:s, s:b, s:b, s:b}", "qom-type", "memory-backend-file",
-                           "id", "mem0", "size", (json_int_t)r->memory, "mem-path", memory, "share",
-                           1, "dump", 0, "merge", 0));
+        add_memory(b, r, bind->standalone);
 }
 
 static json_t *raw_node(const char *name, bool ro, const char *file)
@@ -115,9 +129,16 @@ static void add_firmware(struct builder *b, const struct qemu_bindings *bind)
                 opt_json(b, "-blockdev", raw_node("fw1", false, bind->fw_vars));
 }
 
-static void add_chardev_fd(struct builder *b, const char *id, int fd, const char *more)
+static void add_socket(struct builder *b, const struct qemu_bindings *bind, const char *id, int fd,
+                       const char *name, const char *more)
 {
-        optf(b, "-chardev", "socket,id=%s,fd=%d,server=on,wait=off%s", id, fd, more);
+        CC_FREE char *dir = escape(bind->spec->run_dir);
+
+        if (bind->standalone)
+                optf(b, "-chardev", "socket,id=%s,path=%s/%s,server=on,wait=off%s", id, dir, name,
+                     more);
+        else
+                optf(b, "-chardev", "socket,id=%s,fd=%d,server=on,wait=off%s", id, fd, more);
 }
 
 static void add_sockets(struct builder *b, const struct qemu_bindings *bind)
@@ -125,15 +146,18 @@ static void add_sockets(struct builder *b, const struct qemu_bindings *bind)
         CC_FREE char *needle = qemu_argv_needle(bind->spec->log_dir);
         CC_FREE char *log = xasprintf(",%s", needle);
 
-        add_chardev_fd(b, "mon0", QEMU_FD_API, "");
+        add_socket(b, bind, "mon0", QEMU_FD_API, QEMU_API_SOCK, "");
         opt(b, "-mon", "chardev=mon0,mode=control");
-        add_chardev_fd(b, "mon1", QEMU_FD_EVENTS, "");
+        add_socket(b, bind, "mon1", QEMU_FD_EVENTS, QEMU_EVENTS_SOCK, "");
         opt(b, "-mon", "chardev=mon1,mode=control");
-        add_chardev_fd(b, "ser0", QEMU_FD_SERIAL, log);
+        if (bind->standalone)
+                optf(b, "-chardev", "stdio,id=ser0,mux=on,signal=off%s", log);
+        else
+                add_socket(b, bind, "ser0", QEMU_FD_SERIAL, QEMU_SERIAL_SOCK, log);
         opt(b, "-serial", "chardev:ser0");
 }
 
-static void add_agent_ports(struct builder *b, int64_t n)
+static void add_agent_ports(struct builder *b, const struct qemu_bindings *bind, int64_t n)
 {
         if (n == 0)
                 return;
@@ -144,8 +168,9 @@ static void add_agent_ports(struct builder *b, int64_t n)
                 CC_FREE char *chardev = xasprintf("ag%d", i);
                 CC_FREE char *id = xasprintf("agent%d", i);
                 CC_FREE char *name = xasprintf("org.cocoon.agent.%d", i);
+                CC_FREE char *file = xasprintf(QEMU_AGENT_SOCK_FORMAT, i);
 
-                add_chardev_fd(b, chardev, QEMU_FD_AGENT + i, "");
+                add_socket(b, bind, chardev, QEMU_FD_AGENT + i, file, "");
                 /* Port 0 is the console port of the bus. */
                 opt_json(b, "-device",
                          json_pack("{s:s, s:s, s:s, s:i, s:s, s:s}", "driver", "virtserialport",
@@ -164,7 +189,7 @@ static void add_fixed_devices(struct builder *b, const struct qemu_recipe *r,
                 opt_json(b, "-device",
                          json_pack("{s:s, s:s, s:s, s:s}", "driver", "virtio-rng-pci", "id", "rng0",
                                    "bus", "pcie.0", "addr", "2"));
-        add_agent_ports(b, r->agent_ports);
+        add_agent_ports(b, bind, r->agent_ports);
         if (r->balloon)
                 opt_json(b, "-device",
                          json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "driver", "virtio-balloon-pci",
@@ -269,6 +294,16 @@ static void add_netdev(struct builder *b, const struct qemu_recipe *r,
                 opt(b, "-netdev", v.data);
                 return;
         }
+        if (bind->standalone) {
+                CC_FREE char *tap = escape(spec->nics[i].tap);
+
+                cc_buf_printf(&v, "tap,id=net%zu,ifname=%s,script=no,downscript=no,vhost=%s", i,
+                              tap, bind->vhost_net ? "on" : "off");
+                if (n->pairs > 1)
+                        cc_buf_printf(&v, ",queues=%lld", (long long)n->pairs);
+                opt(b, "-netdev", v.data);
+                return;
+        }
         cc_buf_printf(&v, "tap,id=net%zu,%s=", i, n->pairs > 1 ? "fds" : "fd");
         for (int64_t p = 0; p < n->pairs; p++)
                 cc_buf_printf(&v, "%s%d", p ? ":" : "", (*fd)++);
@@ -346,7 +381,7 @@ int qemu_argv(const struct qemu_recipe *r, const struct qemu_bindings *bind, str
         opt(&b, "-msg", "timestamp=on");
         opt(&b, "-sandbox",
             "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-        add_machine(&b, r, bind->fw_vars != NULL);
+        add_machine(&b, r, bind);
         add_firmware(&b, bind);
         if (!qemu_recipe_uefi(r)) {
                 opt(&b, "-kernel", spec->kernel);

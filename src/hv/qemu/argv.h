@@ -27,7 +27,10 @@ struct qemu_bindings {
         const char *fw_vars; /* UEFI: this VM's writable variables; NULL none */
         char uuid[37];
         char generation[37]; /* vmgenid */
-        bool io_uring;       /* else a thread pool serves the disks */
+        /* For `vm debug`: nobody passes descriptors, so memory, sockets and TAPs go by name, and
+         * the serial line is the terminal. What the guest sees is the same. */
+        bool standalone;
+        bool io_uring; /* else a thread pool serves the disks */
         bool vhost_net;
         int64_t guest_cid; /* with recipe.vsock */
 };

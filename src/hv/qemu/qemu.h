@@ -4,19 +4,20 @@
 #include "hv/driver.h"
 
 /* File names in the run dir. */
-#define QEMU_API_SOCK    "api.sock"
-#define QEMU_EVENTS_SOCK "events.sock"
-#define QEMU_SERIAL_SOCK "serial.sock"
-#define QEMU_EFIVARS     "efivars.fd"
-#define QEMU_PID         "qemu.pid"
-#define QEMU_LOG         "qemu.log"
+#define QEMU_API_SOCK          "api.sock"
+#define QEMU_EVENTS_SOCK       "events.sock"
+#define QEMU_SERIAL_SOCK       "serial.sock"
+#define QEMU_AGENT_SOCK_FORMAT "agent.%d.sock"
+#define QEMU_EFIVARS           "efivars.fd"
+#define QEMU_PID               "qemu.pid"
+#define QEMU_LOG               "qemu.log"
 
 /* start.c: from a spec to a running process. */
 int qemu_prepare(const struct hv_env *env, const struct vm_spec *spec, struct cc_err *err);
 int qemu_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_proc *ret,
                 struct cc_err *err);
 int qemu_debug(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
-               struct cc_err *err);
+               struct cc_strv *ret_copies, struct cc_err *err);
 extern const char *const qemu_runtime_files[];
 
 /* stop.c: from a running process to none. */

@@ -109,9 +109,9 @@ static int find_firmware(const struct hv_env *env, const struct vm_spec *spec, s
 }
 
 static int make_plan(const struct hv_env *env, const struct vm_spec *spec, struct plan *p,
-                     struct cc_err *err)
+                     bool standalone, struct cc_err *err)
 {
-        struct qemu_bindings bind = { .spec = spec };
+        struct qemu_bindings bind = { .spec = spec, .standalone = standalone };
         struct qemu_host host = { .balloon = env->balloon };
         int r = qemu_install_find(env->binary, env->cache_dir, &p->install, err);
 
@@ -140,13 +140,17 @@ static int make_plan(const struct hv_env *env, const struct vm_spec *spec, struc
 }
 
 int qemu_debug(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
-               struct cc_err *err)
+               struct cc_strv *ret_copies, struct cc_err *err)
 {
         CC_CLEANUP(plan_clear) struct plan p = { 0 };
-        int r = make_plan(env, spec, &p, err);
+        int r = make_plan(env, spec, &p, true, err);
 
         if (r < 0)
                 return r;
+        if (p.efivars) {
+                cc_strv_add(ret_copies, p.firmware.vars);
+                cc_strv_add(ret_copies, p.efivars);
+        }
         *ret_argv = p.argv;
         p.argv = (struct cc_strv){ 0 };
         return 0;
@@ -210,7 +214,7 @@ static int open_sockets(const struct vm_spec *spec, const struct qemu_recipe *re
                 fds_add(f, fd, sockets[i].to);
         }
         for (int i = 0; i < recipe->agent_ports; i++) {
-                CC_FREE char *name = xasprintf("agent.%d.sock", i);
+                CC_FREE char *name = xasprintf(QEMU_AGENT_SOCK_FORMAT, i);
 
                 r = hv_listen_unix(spec->run_dir, name, &fd, err);
                 if (r < 0)
@@ -251,6 +255,15 @@ static int open_taps(const struct vm_spec *spec, const struct plan *p, struct fd
                 }
         }
         return 0;
+}
+
+/* QEMU would make it with whatever our caller's umask leaves, and a console may show anything. */
+static int make_console_log(const struct vm_spec *spec, struct cc_err *err)
+{
+        CC_FREE char *path = cc_path_join(spec->log_dir, QEMU_CONSOLE_LOG);
+        CC_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+
+        return fd < 0 ? cc_fail_errno(err, errno, "open log %s", path) : 0;
 }
 
 static int open_fds(const struct vm_spec *spec, const struct plan *p, struct fd_set_out *f,
@@ -344,7 +357,7 @@ int qemu_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_
         int r = check_files(spec, err);
 
         if (r == 0)
-                r = make_plan(env, spec, &p, err);
+                r = make_plan(env, spec, &p, false, err);
         if (r < 0)
                 return r;
         warn_once(spec, &p);
@@ -358,7 +371,9 @@ int qemu_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_
                 .argv = (const char *const *)p.argv.v,
                 .netns = spec->netns,
         };
-        r = open_fds(spec, &p, &fds, err);
+        r = make_console_log(spec, err);
+        if (r == 0)
+                r = open_fds(spec, &p, &fds, err);
         if (r == 0)
                 r = hv_write_file(spec->run_dir, QEMU_RECIPE, recipe, err);
         if (r == 0) {

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/id.h"
+#include "base/interrupt.h"
 
 #define RANGE    ((size_t)32 << 30) /* what 32-bit references of 8 bytes reach */
 #define STEP_MIN ((size_t)1 << 20)
@@ -33,7 +34,7 @@ int temp_file(const char *dir, int *ret, struct cc_err *err)
 int arena_open(struct arena *a, const char *dir, struct cc_err *err)
 {
         void *p;
-        int fd;
+        int fd = -1;
         int r = temp_file(dir, &fd, err);
 
         if (r < 0)
@@ -69,7 +70,9 @@ static int grow(struct arena *a, size_t need, struct cc_err *err)
                 step = (need - a->mapped + STEP_MIN - 1) & ~(STEP_MIN - 1);
         if (step > RANGE - a->mapped)
                 return cc_fail(err, CC_NO_SPACE, "layer has too many entries");
-        r = posix_fallocate(a->fd, (off_t)a->mapped, (off_t)step);
+        do
+                r = posix_fallocate(a->fd, (off_t)a->mapped, (off_t)step);
+        while (r == EINTR && !cc_interrupted());
         if (r != 0)
                 return cc_fail_errno(err, r, "extend temporary file");
         if (mmap(a->base + a->mapped, step, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, a->fd,

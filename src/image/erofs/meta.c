@@ -4,11 +4,12 @@
  *   1. count links and mark what is reachable from the root; overlay markers become attributes
  *   2. decide which attributes are shared (used by two or more inodes)
  *   3. sort directories and pack them into blocks
- *   4. give every inode its place; inline tails never cross a block
+ *   4. give every inode its place; one with an inline tail never crosses a block
  *   5. write directory blocks, shared attributes, inodes, and last the superblock
  *
- * An inode is always made after the directory it was first put into, so one pass in order of
- * arrival sees every directory before its children.
+ * A directory is always made after the one it is in, and never moves, so one pass in order of
+ * arrival sees every directory before those below it. (A file may be older than the directory of a
+ * later hard link: it is complete only after the whole pass.)
  */
 #include <errno.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/sys.h"
+#include "image/erofs/dir.h"
 #include "image/erofs/writer.h"
 
 struct layout {
@@ -72,10 +74,7 @@ static int mark(struct layout *l, struct cc_err *err)
         for (uint32_t ref = l->t->first; ref; ref = tree_inode(l->t, ref)->next) {
                 struct tinode *inode = tree_inode(l->t, ref);
 
-                if (!(inode->flags & IF_REACHABLE))
-                        continue;
-                l->inodes++;
-                if (S_ISDIR(inode->mode)) {
+                if (inode->flags & IF_REACHABLE && S_ISDIR(inode->mode)) {
                         int r = mark_dir(l->t, ref, err);
 
                         if (r < 0)
@@ -114,111 +113,6 @@ static int share_xattrs(struct layout *l, struct cc_err *err)
         return 0;
 }
 
-struct sort_item {
-        const struct tdirent *d;
-        uint32_t ref;
-};
-
-static int compare_items(const void *a, const void *b)
-{
-        const struct tdirent *x = ((const struct sort_item *)a)->d;
-        const struct tdirent *y = ((const struct sort_item *)b)->d;
-        size_t n = x->name_len < y->name_len ? x->name_len : y->name_len;
-        int c = memcmp(x->name, y->name, n);
-
-        return c ? c : (int)x->name_len - (int)y->name_len;
-}
-
-/* Relink the list in byte order, dropping names without an inode. */
-static void sort_dir(struct tree *t, struct tinode *dir)
-{
-        CC_FREE struct sort_item *items =
-                xcalloc(dir->n_dirents ? dir->n_dirents : 1, sizeof(*items));
-        size_t n = 0;
-
-        for (uint32_t d = dir->dirents; d; d = tree_dirent(t, d)->next)
-                if (tree_dirent(t, d)->inode)
-                        items[n++] = (struct sort_item){ tree_dirent(t, d), d };
-        qsort(items, n, sizeof(*items), compare_items);
-        dir->dirents = n ? items[0].ref : REF_NONE;
-        dir->n_dirents = (uint32_t)n;
-        for (size_t i = 0; i < n; i++)
-                tree_dirent(t, items[i].ref)->next = i + 1 < n ? items[i + 1].ref : REF_NONE;
-}
-
-/* Walks a directory's names in order, "." and ".." at their places among them. */
-struct dir_iter {
-        const struct tree *t;
-        const struct tinode *dir;
-        uint32_t self, next;
-        unsigned dots; /* how many of "." and ".." are out */
-};
-
-struct dir_name {
-        const char *name;
-        size_t len;
-        uint32_t inode;
-};
-
-static bool dots_first(const struct dir_iter *it)
-{
-        const struct tdirent *d;
-        const char *dot = it->dots == 0 ? "." : "..";
-        size_t n = it->dots == 0 ? 1 : 2;
-        int c;
-
-        if (it->dots == 2)
-                return false;
-        if (!it->next)
-                return true;
-        d = tree_dirent(it->t, it->next);
-        c = memcmp(dot, d->name, n < d->name_len ? n : d->name_len);
-        return c ? c < 0 : n < d->name_len;
-}
-
-static bool dir_next(struct dir_iter *it, struct dir_name *ret)
-{
-        const struct tdirent *d;
-
-        if (dots_first(it)) {
-                ret->name = it->dots == 0 ? "." : "..";
-                ret->len = it->dots + 1;
-                ret->inode = it->dots == 0 ? it->self : it->dir->parent;
-                it->dots++;
-                return true;
-        }
-        if (!it->next)
-                return false;
-        d = tree_dirent(it->t, it->next);
-        *ret = (struct dir_name){ d->name, d->name_len, d->inode };
-        it->next = d->next;
-        return true;
-}
-
-static struct dir_iter dir_begin(const struct tree *t, uint32_t ref)
-{
-        const struct tinode *dir = tree_inode(t, ref);
-
-        return (struct dir_iter){ .t = t, .dir = dir, .self = ref, .next = dir->dirents };
-}
-
-static uint64_t dir_size(const struct tree *t, uint32_t ref)
-{
-        struct dir_iter it = dir_begin(t, ref);
-        struct dir_name name;
-        uint64_t blocks = 0;
-        size_t used = 0;
-
-        while (dir_next(&it, &name)) {
-                if (used + EROFS_DIRENT_SIZE + name.len > EROFS_BLOCK) {
-                        blocks++;
-                        used = 0;
-                }
-                used += EROFS_DIRENT_SIZE + name.len;
-        }
-        return blocks * EROFS_BLOCK + used;
-}
-
 /* Directory blocks follow the file data; a last partial block goes behind the inode if it fits
  * there. */
 static int place_dirs(struct layout *l, struct cc_err *err)
@@ -231,7 +125,7 @@ static int place_dirs(struct layout *l, struct cc_err *err)
 
                 if (!S_ISDIR(dir->mode) || !(dir->flags & IF_REACHABLE))
                         continue;
-                sort_dir(l->t, dir);
+                dir_sort(l->t, dir);
                 dir->size = dir_size(l->t, ref);
                 tail = dir->size % EROFS_BLOCK;
                 if (tail &&
@@ -264,82 +158,19 @@ static void place_inodes(struct layout *l)
 
                 if (!(inode->flags & IF_REACHABLE))
                         continue;
+                l->inodes++;
                 head = inode_head(l, inode);
                 tail = inode->flags & IF_INLINE ? inode->size % EROFS_BLOCK : 0;
-                if (tail && (pos + head) % EROFS_BLOCK + tail > EROFS_BLOCK)
+                /* Older kernels call an inline symbolic link corrupt unless all of it, inode
+                 * included, lies in one block. */
+                if (tail && pos % EROFS_BLOCK + head + tail > EROFS_BLOCK)
                         pos = (pos + EROFS_BLOCK - 1) / EROFS_BLOCK * EROFS_BLOCK;
                 inode->nid = pos / EROFS_SLOT;
                 pos += head + tail;
                 pos = (pos + EROFS_SLOT - 1) / EROFS_SLOT * EROFS_SLOT;
         }
-        l->meta_size = pos;
-}
-
-static uint8_t file_type(uint32_t mode)
-{
-        switch (mode & S_IFMT) {
-        case S_IFREG:
-                return FT_REG;
-        case S_IFDIR:
-                return FT_DIR;
-        case S_IFCHR:
-                return FT_CHR;
-        case S_IFBLK:
-                return FT_BLK;
-        case S_IFIFO:
-                return FT_FIFO;
-        default:
-                return FT_LNK;
-        }
-}
-
-/* One directory block from the names in `names`. Returns its used size. */
-static size_t build_block(const struct tree *t, const struct dir_name *names, size_t n,
-                          uint8_t block[EROFS_BLOCK])
-{
-        size_t at = n * EROFS_DIRENT_SIZE;
-
-        memset(block, 0, EROFS_BLOCK);
-        for (size_t i = 0; i < n; i++) {
-                const struct tinode *inode = tree_inode(t, names[i].inode);
-                uint8_t *d = block + i * EROFS_DIRENT_SIZE;
-
-                put64(d, inode->nid);
-                put16(d + 8, (uint16_t)at);
-                d[10] = file_type(inode->mode);
-                memcpy(block + at, names[i].name, names[i].len);
-                at += names[i].len;
-        }
-        return at;
-}
-
-/* Cut a directory into blocks; `fn` gets each with its used size. */
-static int dir_blocks(const struct tree *t, uint32_t ref,
-                      int (*fn)(void *ctx, const uint8_t *block, size_t used, bool last,
-                                struct cc_err *err),
-                      void *ctx, struct cc_err *err)
-{
-        /* 12 + 1 bytes is the smallest entry. */
-        struct dir_name names[EROFS_BLOCK / (EROFS_DIRENT_SIZE + 1)];
-        struct dir_iter it = dir_begin(t, ref);
-        uint8_t block[EROFS_BLOCK];
-        struct dir_name name;
-        size_t n = 0;
-        size_t used = 0;
-
-        while (dir_next(&it, &name)) {
-                if (used + EROFS_DIRENT_SIZE + name.len > EROFS_BLOCK) {
-                        int r = fn(ctx, block, build_block(t, names, n, block), false, err);
-
-                        if (r < 0)
-                                return r;
-                        n = 0;
-                        used = 0;
-                }
-                names[n++] = name;
-                used += EROFS_DIRENT_SIZE + name.len;
-        }
-        return fn(ctx, block, build_block(t, names, n, block), true, err);
+        /* fsck.erofs reads an attribute header behind every inode, even the last without any. */
+        l->meta_size = pos + EROFS_XATTR_HEADER;
 }
 
 struct dir_out {
@@ -560,7 +391,6 @@ static int write_superblock(struct layout *l, const uint8_t uuid[16], uint64_t b
 {
         uint8_t block[EROFS_BLOCK] = { 0 };
         uint8_t *sb = block + EROFS_SB_OFFSET;
-        ssize_t n;
 
         put32(sb + SB_MAGIC, EROFS_MAGIC);
         put32(sb + SB_COMPAT, EROFS_COMPAT_SB_CHKSUM | EROFS_COMPAT_MTIME);
@@ -572,10 +402,7 @@ static int write_superblock(struct layout *l, const uint8_t uuid[16], uint64_t b
         put32(sb + SB_XATTR_BLKADDR, l->xattr_block);
         memcpy(sb + SB_UUID, uuid, 16);
         put32(sb + SB_CHECKSUM, crc32c(sb, EROFS_BLOCK - EROFS_SB_OFFSET));
-        n = cc_sys.pwrite(l->w->out.fd, block, sizeof(block), 0);
-        if (n != (ssize_t)sizeof(block))
-                return cc_fail_errno(err, n < 0 ? errno : EIO, "write image");
-        return 0;
+        return output_write_at(l->w->out.fd, block, sizeof(block), 0, err);
 }
 
 int erofs_write_metadata(struct erofs_writer *w, const uint8_t uuid[16], struct erofs_stats *ret,

@@ -21,22 +21,30 @@ void output_free(struct output *o)
         o->buf = NULL;
 }
 
-static int put(struct output *o, const uint8_t *data, size_t n, struct cc_err *err)
+int output_write_at(int fd, const uint8_t *data, size_t n, uint64_t at, struct cc_err *err)
 {
         if (cc_interrupted())
                 return cc_fail(err, CC_CANCELED, "interrupted");
         while (n) {
-                ssize_t w = cc_sys.pwrite(o->fd, data, n, (off_t)o->base);
+                ssize_t w = cc_sys.pwrite(fd, data, n, (off_t)at);
 
                 if (w < 0 && errno == EINTR)
                         continue;
-                if (w < 0)
-                        return cc_fail_errno(err, errno, "write image");
+                if (w <= 0)
+                        return cc_fail_errno(err, w < 0 ? errno : EIO, "write image");
                 data += w;
                 n -= (size_t)w;
-                o->base += (uint64_t)w;
+                at += (uint64_t)w;
         }
         return 0;
+}
+
+static int put(struct output *o, const uint8_t *data, size_t n, struct cc_err *err)
+{
+        uint64_t at = o->base;
+
+        o->base += n;
+        return output_write_at(o->fd, data, n, at, err);
 }
 
 int output_flush(struct output *o, struct cc_err *err)

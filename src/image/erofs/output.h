@@ -21,6 +21,9 @@ static inline uint64_t output_pos(const struct output *o)
         return o->base + o->len;
 }
 
+/* All of it, past the buffer; CANCELED once interrupted. */
+int output_write_at(int fd, const uint8_t *data, size_t n, uint64_t at, struct cc_err *err);
+
 int output_write(struct output *o, const void *data, size_t n, struct cc_err *err);
 int output_zero(struct output *o, uint64_t n, struct cc_err *err); /* a hole where it can be one */
 int output_flush(struct output *o, struct cc_err *err);

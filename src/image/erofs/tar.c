@@ -24,6 +24,7 @@ struct tar {
         uint8_t *buf;
         struct cc_err *err;
         bool failed; /* the source failed: *err is set already */
+        unsigned long long skipped;
 };
 
 static la_ssize_t read_source(struct archive *a, void *ctx, const void **ret)
@@ -55,7 +56,7 @@ static int blame(struct tar *t, const char *path)
         char shown[161];
         size_t n = 0;
 
-        for (; path[n] && n < sizeof(shown) - 1; n++)
+        for (; n < sizeof(shown) - 1 && path[n]; n++)
                 shown[n] = path[n] >= 0x20 && path[n] < 0x7f ? path[n] : '?';
         shown[n] = '\0';
         return cc_wrap(t->err, "entry \"%s\"", shown);
@@ -93,8 +94,6 @@ static int add_marker(struct tar *t, const char *path, enum marker marker)
         CC_FREE char *dir = xstrndup(path, slash ? (size_t)(slash - path) : 0);
         const char *name = slash ? slash + 1 : path;
 
-        if (strlen(path) >= PATH_MAX)
-                return cc_fail(t->err, CC_INVALID, "path longer than %d bytes", PATH_MAX - 1);
         if (has_dotdot(dir))
                 return cc_fail(t->err, CC_INVALID, "path leaves the layer: \"..\"");
         if (marker == MARKER_OPAQUE)
@@ -112,7 +111,7 @@ static int add_data(struct tar *t)
 
                 if (r == ARCHIVE_EOF)
                         return 0;
-                if (r < ARCHIVE_WARN)
+                if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
                         return damaged(t, "data");
                 if (off < 0)
                         return cc_fail(t->err, CC_INVALID, "negative offset");
@@ -143,7 +142,7 @@ static size_t collect_xattrs(struct archive_entry *ae, struct cc_buf acl[2],
                 x[n++] = (struct erofs_xattr){ kinds[i].name, acl[i].data, acl[i].len };
         }
         while (archive_entry_xattr_next(ae, &x[n].name, &x[n].value, &x[n].size) == ARCHIVE_OK)
-                if (x[n].name && n < (size_t)count + 2)
+                if (n < (size_t)count + 2 && x[n].name)
                         n++;
         *ret = x;
         return n;
@@ -188,8 +187,12 @@ static int add_entry(struct tar *t, struct archive_entry *ae, const char *path)
                         e.size = (uint64_t)archive_entry_size(ae);
                 }
                 if (S_ISCHR(e.mode) || S_ISBLK(e.mode)) {
-                        e.major = (uint32_t)archive_entry_rdevmajor(ae);
-                        e.minor = (uint32_t)archive_entry_rdevminor(ae);
+                        /* Wider than ours: what does not fit must not be cut to what does. */
+                        dev_t major = archive_entry_rdevmajor(ae);
+                        dev_t minor = archive_entry_rdevminor(ae);
+
+                        e.major = major < UINT32_MAX ? (uint32_t)major : UINT32_MAX;
+                        e.minor = minor < UINT32_MAX ? (uint32_t)minor : UINT32_MAX;
                 }
                 e.n_xattrs = collect_xattrs(ae, acl, &xattrs, &e.mode);
                 e.xattrs = xattrs;
@@ -231,10 +234,14 @@ static int one_entry(struct tar *t, struct archive_entry *ae)
 
         if (!raw)
                 return cc_fail(t->err, CC_INVALID, "entry without a name");
-        path = xstrndup(raw, PATH_MAX + 1);
-        n = strlen(path);
-        while (n && path[n - 1] == '/')
-                path[--n] = '\0';
+        n = strlen(raw);
+        while (n && raw[n - 1] == '/')
+                n--;
+        if (n >= PATH_MAX) {
+                (void)cc_fail(t->err, CC_INVALID, "path longer than %d bytes", PATH_MAX - 1);
+                return blame(t, raw);
+        }
+        path = xstrndup(raw, n);
         slash = strrchr(path, '/');
         marker = marker_of(slash ? slash + 1 : path);
         if (marker == MARKER_WHITEOUT || marker == MARKER_OPAQUE)
@@ -242,7 +249,7 @@ static int one_entry(struct tar *t, struct archive_entry *ae)
         else if (marker == MARKER_NONE && known_type(ae))
                 r = add_entry(t, ae, path);
         else if (marker == MARKER_NONE)
-                cc_warn("image.layer", "skipped an entry of unknown type");
+                t->skipped++;
         return r < 0 ? blame(t, path) : 0;
 }
 
@@ -265,13 +272,20 @@ static int read_all(struct tar *t)
                 int r = archive_read_next_header(t->a, &ae);
 
                 if (r == ARCHIVE_EOF)
-                        return t->failed ? damaged(t, "tar") : drain(t);
-                if (r < ARCHIVE_WARN)
+                        break;
+                /* A damaged header is "retryable" to libarchive: it would skip to the next one. */
+                if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
                         return damaged(t, "tar");
                 r = one_entry(t, ae);
                 if (r < 0)
                         return r;
         }
+        if (t->failed)
+                return damaged(t, "tar");
+        if (t->skipped)
+                cc_warn("image.layer", "skipped %llu sockets and entries of unknown type",
+                        t->skipped);
+        return drain(t);
 }
 
 int erofs_add_tar(struct erofs_writer *w, erofs_source_fn source, void *ctx, struct cc_err *err)

@@ -71,14 +71,22 @@ void tree_close(struct tree *t)
         arena_close(&t->arena);
 }
 
-int tree_new_inode(struct tree *t, uint32_t mode, uint32_t *ret, struct cc_err *err)
+int tree_count(struct tree *t, struct cc_err *err)
 {
-        uint32_t ref;
-        int r;
-
         if (t->entries >= t->max_entries)
                 return cc_fail(err, CC_INVALID, "layer has more than %llu entries",
                                (unsigned long long)t->max_entries);
+        t->entries++;
+        return 0;
+}
+
+int tree_new_inode(struct tree *t, uint32_t mode, uint32_t *ret, struct cc_err *err)
+{
+        uint32_t ref;
+        int r = tree_count(t, err);
+
+        if (r < 0)
+                return r;
         r = arena_alloc(&t->arena, sizeof(struct tinode), &ref, err);
         if (r < 0)
                 return r;
@@ -88,7 +96,6 @@ int tree_new_inode(struct tree *t, uint32_t mode, uint32_t *ret, struct cc_err *
         else
                 t->first = ref;
         t->last = ref;
-        t->entries++;
         *ret = ref;
         return 0;
 }
@@ -118,6 +125,14 @@ int tree_name(struct tree *t, uint32_t dir, const char *name, size_t len, uint32
         if (r == 0)
                 *ret = ref;
         return r;
+}
+
+void tree_put(struct tree *t, uint32_t name, uint32_t inode)
+{
+        struct tdirent *d = tree_dirent(t, name);
+
+        d->inode = inode;
+        d->flags &= (uint16_t)~DF_WHITEOUT;
 }
 
 static int shown(size_t len)
@@ -178,10 +193,9 @@ static int make_dir(struct tree *t, uint32_t parent, uint32_t name, uint32_t *re
                 return r;
         tree_inode(t, *ret)->parent = parent;
         /* A directory over a whiteout hides what is below it (images.md §2.2). */
-        if (tree_dirent(t, name)->flags & DF_WHITEOUT)
+        if (tree_dirent(t, name)->flags & DF_HIDES)
                 tree_inode(t, *ret)->flags |= IF_OPAQUE;
-        tree_dirent(t, name)->flags = 0;
-        tree_dirent(t, name)->inode = *ret;
+        tree_put(t, name, *ret);
         return 0;
 }
 

@@ -34,7 +34,10 @@ struct tinode {
         uint32_t flags;
 };
 
-enum { DF_WHITEOUT = 1 };
+enum {                  /* name flags */
+       DF_WHITEOUT = 1, /* the inode is a whiteout */
+       DF_HIDES = 2,    /* the layer removes the lower layers' entry, whatever replaces it */
+};
 
 /* One name. inode REF_NONE: removed again. */
 struct tdirent {
@@ -63,8 +66,8 @@ struct tree {
         struct refmap names;  /* (parent, name) → tdirent */
         struct refmap xattrs; /* bytes → txattr */
         uint32_t root;
-        uint32_t first, last; /* inodes in order of arrival */
-        uint64_t entries, max_entries;
+        uint32_t first, last;          /* inodes in order of arrival */
+        uint64_t entries, max_entries; /* inodes and hard links, replaced ones included */
 };
 
 int tree_open(struct tree *t, const char *temp_dir, uint64_t max_entries, struct cc_err *err);
@@ -94,6 +97,12 @@ int tree_lookup(struct tree *t, const char *path, uint32_t *ret, struct cc_err *
 /* The entry for a name, made without inode if missing. */
 int tree_name(struct tree *t, uint32_t dir, const char *name, size_t len, uint32_t *ret,
               struct cc_err *err);
+
+/* Give a name its inode: the real entry wins over a whiteout. */
+void tree_put(struct tree *t, uint32_t name, uint32_t inode);
+
+/* One more inode or hard link; INVALID beyond the limit. */
+int tree_count(struct tree *t, struct cc_err *err);
 
 int tree_new_inode(struct tree *t, uint32_t mode, uint32_t *ret, struct cc_err *err);
 

@@ -116,6 +116,9 @@ static int begin_file(struct erofs_writer *w, uint32_t ref, uint64_t size, struc
         if (w->max_bytes && (size > w->max_bytes || w->bytes > w->max_bytes - size))
                 return cc_fail(err, CC_INVALID, "layer unpacks to more than %llu bytes",
                                (unsigned long long)w->max_bytes);
+        /* Before a hole takes the output where pwrite would blame this host. */
+        if (size / EROFS_BLOCK >= UINT32_MAX - output_pos(&w->out) / EROFS_BLOCK)
+                return cc_fail(err, CC_INVALID, "image would exceed 16 TiB");
         w->bytes += size;
         inode->size = size;
         if (tail && EROFS_INODE_SIZE + tree_xattr_size(&w->tree, inode, true) + tail <= EROFS_BLOCK)
@@ -221,30 +224,29 @@ static int add_directory(struct erofs_writer *w, uint32_t dir, uint32_t name,
                 if (r < 0)
                         return r;
                 tree_inode(&w->tree, ref)->parent = dir;
-                if (d->flags & DF_WHITEOUT)
+                if (d->flags & DF_HIDES)
                         tree_inode(&w->tree, ref)->flags |= IF_OPAQUE;
         }
-        r = set_attributes(w, ref, e, err);
-        d->inode = ref;
-        d->flags = 0;
-        return r;
+        tree_put(&w->tree, name, ref);
+        return set_attributes(w, ref, e, err);
 }
 
 static int add_hardlink(struct erofs_writer *w, uint32_t name, const struct erofs_entry *e,
                         struct cc_err *err)
 {
-        struct tdirent *d = tree_dirent(&w->tree, name);
         uint32_t ref;
         int r = tree_lookup(&w->tree, e->target ? e->target : "", &ref, err);
 
         if (r < 0)
                 return cc_wrap(err, "hard link");
+        r = tree_count(&w->tree, err);
+        if (r < 0)
+                return r;
         if (!ref)
                 return cc_fail(err, CC_INVALID,
                                "hard link to \"%.200s\", which is no file of this layer",
                                e->target ? e->target : "");
-        d->inode = ref;
-        d->flags = 0;
+        tree_put(&w->tree, name, ref);
         return 0;
 }
 
@@ -280,8 +282,10 @@ int erofs_writer_entry(struct erofs_writer *w, const struct erofs_entry *e, stru
                 r = set_attributes(w, ref, e, err);
         if (r < 0)
                 return r;
-        tree_dirent(&w->tree, dirent)->inode = ref;
-        tree_dirent(&w->tree, dirent)->flags = 0;
+        tree_put(&w->tree, dirent, ref);
+        /* To overlayfs a device 0:0 is a whiteout, whoever made it. */
+        if (S_ISCHR(e->mode) && e->major == 0 && e->minor == 0)
+                tree_dirent(&w->tree, dirent)->flags |= DF_WHITEOUT | DF_HIDES;
         if (S_ISREG(e->mode))
                 return begin_file(w, ref, e->size, err);
         return S_ISLNK(e->mode) ? fill_symlink(w, ref, e->target, err) : 0;
@@ -306,11 +310,11 @@ int erofs_writer_whiteout(struct erofs_writer *w, const char *dir, const char *n
                 r = tree_name(&w->tree, parent, name, len, &dirent, err);
         if (r != 0)
                 return r;
+        tree_dirent(&w->tree, dirent)->flags |= DF_HIDES;
         ref = tree_dirent(&w->tree, dirent)->inode;
         if (ref) {
                 /* The real entry wins; a directory then hides what is below it. */
-                if (!(tree_dirent(&w->tree, dirent)->flags & DF_WHITEOUT) &&
-                    S_ISDIR(tree_inode(&w->tree, ref)->mode))
+                if (S_ISDIR(tree_inode(&w->tree, ref)->mode))
                         tree_inode(&w->tree, ref)->flags |= IF_OPAQUE;
                 return 0;
         }
@@ -318,7 +322,7 @@ int erofs_writer_whiteout(struct erofs_writer *w, const char *dir, const char *n
         if (r < 0)
                 return r;
         tree_dirent(&w->tree, dirent)->inode = ref;
-        tree_dirent(&w->tree, dirent)->flags = DF_WHITEOUT;
+        tree_dirent(&w->tree, dirent)->flags |= DF_WHITEOUT;
         return 0;
 }
 

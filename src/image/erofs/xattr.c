@@ -8,7 +8,7 @@
 
 /* What listxattr(2) can return; the format itself holds four times that. */
 #define MAX_XATTRS_SIZE 65536u
-#define MAX_XATTRS      255u /* the count of shared ones is a byte */
+#define MAX_XATTRS      253u /* the count of shared ones is a byte; two may be our own markers */
 
 static const struct {
         const char *prefix;

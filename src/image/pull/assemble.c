@@ -41,6 +41,7 @@ struct state {
         size_t *todo; /* indices of blobs to build */
         size_t n_todo;
         struct boot_result boot;
+        char *flat; /* the merged blob that a record of this very image already has */
 };
 
 size_t assembly_workers(const struct image_env *env, size_t n_layers)
@@ -100,6 +101,7 @@ static void state_free(struct state *s)
                 free(s->blobs[i].path);
         free(s->blobs);
         free(s->todo);
+        free(s->flat);
         boot_result_clear(&s->boot);
 }
 
@@ -150,11 +152,14 @@ static int lock_blobs(struct state *s, struct cc_err *err)
         }
 }
 
-/* What records say about blobs that exist. */
+/* What records say about blobs that exist, and about the image itself. */
 static int take_known(void *ctx, const char *kind, struct image_record *image, struct cc_err *err)
 {
         struct state *s = ctx;
 
+        if (cc_streq(image->manifest_digest, s->a->manifest_digest) && image->flat &&
+            cc_is_hex(image->flat, DIGEST_HEX_LEN))
+                cc_strset(&s->flat, image->flat);
         for (size_t i = 0; i < image->layers.len; i++) {
                 const struct image_layer *l = image_layer_at(image, i);
 
@@ -321,6 +326,10 @@ static void fill_record(const struct state *s, int64_t size, struct image_record
                 cc_strv_add(pins, digest_digits(ret->kernel_layer));
         if (!cc_strv_has(pins, digest_digits(ret->initrd_layer)))
                 cc_strv_add(pins, digest_digits(ret->initrd_layer));
+        if (s->flat) {
+                ret->flat = xstrdup(s->flat);
+                cc_strv_add(pins, s->flat);
+        }
 }
 
 static int commit(struct state *s, struct image_record *ret, struct cc_err *err)

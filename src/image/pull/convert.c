@@ -22,9 +22,25 @@ enum {
 
 struct plain {
         struct inflate *inflate;
-        struct digest *digest;
         int64_t len, max;
 };
+
+/* The writer's side of the read-ahead. Decompression is what takes longest: the digest is computed
+ * here, beside it. */
+struct hashed {
+        struct ahead *ahead;
+        struct digest *digest;
+};
+
+static int read_hashed(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
+{
+        struct hashed *h = ctx;
+        int r = ahead_read(h->ahead, buf, n, ret, err);
+
+        if (r == 0)
+                digest_add(h->digest, buf, *ret);
+        return r;
+}
 
 static int read_plain(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
 {
@@ -37,7 +53,6 @@ static int read_plain(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err
         if (cc_interrupted())
                 return cc_fail(err, CC_CANCELED, "canceled");
         p->len += (int64_t)*ret;
-        digest_add(p->digest, buf, *ret);
         if (p->len > p->max) {
                 cc_size_format(p->max, shown);
                 r = cc_fail(err, CC_INVALID, "the layer unpacks to more than %s", shown);
@@ -79,16 +94,18 @@ static int open_writer(const struct config *config, const char *out, int *ret_fd
 static int feed(struct plain *plain, struct erofs_writer *w, char hex[DIGEST_HEX_LEN + 1],
                 struct cc_err *err)
 {
+        DIGEST struct digest *digest = digest_new();
         AHEAD struct ahead *ahead = NULL;
+        struct hashed hashed = { .digest = digest };
         int r = ahead_start(read_plain, plain, &ahead, err);
 
-        if (r == 0)
-                r = erofs_add_tar(w, ahead_read, ahead, err);
         if (r < 0)
                 return r;
-        ahead_stop(TAKE_PTR(ahead));
-        digest_hex(plain->digest, hex);
-        return 0;
+        hashed.ahead = ahead;
+        r = erofs_add_tar(w, read_hashed, &hashed, err);
+        if (r == 0)
+                digest_hex(digest, hex);
+        return r;
 }
 
 static int convert(const struct config *config, struct plain *plain, const char *diff_id,
@@ -121,8 +138,7 @@ int convert_layer(const struct config *config, inflate_source_fn source, void *c
                   const char *diff_id, const char *out, struct built_layer *ret, struct cc_err *err)
 {
         INFLATE struct inflate *inflate = NULL;
-        DIGEST struct digest *digest = digest_new();
-        struct plain plain = { .digest = digest };
+        struct plain plain = { 0 };
         struct built_layer built;
         int r = inflate_open(INFLATE_LAYER, source, ctx, "layer", &inflate, err);
 

@@ -254,7 +254,9 @@ static int set_options(struct http *h, const struct http_request *rq, struct tra
         SET(CURLOPT_HEADERDATA, t);
         SET(CURLOPT_WRITEFUNCTION, on_body);
         SET(CURLOPT_WRITEDATA, t);
-        SET(CURLOPT_BUFFERSIZE, 256L * 1024);
+        /* Only a wish: refused once a transfer has failed before it read anything, as on a retry.
+         */
+        (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L * 1024);
         if (rq->bearer) {
                 /* The option, not a raw header: libcurl drops it on a redirect to another host. */
                 SET(CURLOPT_HTTPAUTH, CURLAUTH_BEARER);

@@ -147,6 +147,13 @@ static void test_closest(void **state)
         assert_string_equal(cc_closest("insp", names, 4), "inspect");
         assert_null(cc_closest("frobnicate", names, 4));
         assert_null(cc_closest("", names, 4));
+        /* Two changes of two letters leave nothing of the word. */
+        static const char *const vms[] = { "w1" };
+
+        assert_null(cc_closest("zz", vms, 1));
+        assert_null(cc_closest("L51", vms, 1));
+        assert_string_equal(cc_closest("w2", vms, 1), "w1");
+        assert_string_equal(cc_closest("w", vms, 1), "w1");
 }
 
 static void test_utf8(void **state)

@@ -238,6 +238,35 @@ static void readers_do_not_take_the_keyboard(void **state)
         close(a);
 }
 
+/* Five clients type at once: the fourth fills the pending input, and the fifth has to wait, not to
+ * be taken for one that ended. */
+static void many_type_at_once(void **state)
+{
+        struct fixture *f = *state;
+        char sent[1024];
+        char got[sizeof(sent)];
+        int fds[5];
+
+        for (size_t i = 0; i < CC_ARRAY_LEN(fds); i++)
+                fds[i] = unix_socket(f->console, false);
+        put(f->guest, "hi", 2);
+        for (size_t i = 0; i < CC_ARRAY_LEN(fds); i++)
+                expect(fds[i], "hi"); /* so it is accepted */
+        assert_int_equal(kill(f->relay, SIGSTOP), 0);
+        for (size_t i = 0; i < CC_ARRAY_LEN(fds); i++) {
+                memset(sent, 'a' + (int)i, sizeof(sent));
+                put(fds[i], sent, sizeof(sent));
+        }
+        assert_int_equal(kill(f->relay, SIGCONT), 0);
+        for (size_t i = 0; i < CC_ARRAY_LEN(fds); i++) {
+                memset(sent, 'a' + (int)i, sizeof(sent));
+                get(f->guest, got, sizeof(got));
+                assert_memory_equal(got, sent, sizeof(got));
+        }
+        for (size_t i = 0; i < CC_ARRAY_LEN(fds); i++)
+                close(fds[i]);
+}
+
 static void replay_last_64k(void **state)
 {
         struct fixture *f = *state;
@@ -499,19 +528,13 @@ static void failures_leave_nothing(void **state)
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
-                T(broadcast_and_typing),
-                T(readers_do_not_take_the_keyboard),
-                T(replay_last_64k),
-                T(a_client_that_never_reads),
-                T(fifty_cycles_leak_nothing),
-                T(sixty_five_clients),
-                T(stdio_and_session),
-                T(ends_with_the_vmm),
-                T(second_start_is_success),
-                T(restart_is_harmless),
-                T(start_follows_a_dying_relay),
-                T(log_is_cut_at_8_mib),
-                T(failures_leave_nothing),
+                T(broadcast_and_typing),      T(readers_do_not_take_the_keyboard),
+                T(many_type_at_once),         T(replay_last_64k),
+                T(a_client_that_never_reads), T(fifty_cycles_leak_nothing),
+                T(sixty_five_clients),        T(stdio_and_session),
+                T(ends_with_the_vmm),         T(second_start_is_success),
+                T(restart_is_harmless),       T(start_follows_a_dying_relay),
+                T(log_is_cut_at_8_mib),       T(failures_leave_nothing),
         };
 
         if (argc > 1 && strcmp(argv[1], CONSOLE_RELAY_VERB) == 0)
