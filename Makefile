@@ -70,6 +70,8 @@ fmt:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 install: build
+	@meson configure -Dprefix=$(PREFIX) $(BUILD)
+	@$(NINJA) --quiet -C $(BUILD)
 	@meson install --no-rebuild -C $(BUILD)
 
 images:

@@ -1,4 +1,5 @@
 /* Filling, wrapping and joining of struct cc_err. See err.h for the convention. */
+#define CC_ERR_IMPLEMENTATION
 #include "base/err.h"
 
 #include <errno.h>

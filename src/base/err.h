@@ -64,6 +64,14 @@ int cc_fail_errno(struct cc_err *err, int errnum, const char *fmt, ...) CC_PRINT
 /* Put "context: " in front of the message. Returns -class of the error held. */
 int cc_wrap(struct cc_err *err, const char *fmt, ...) CC_PRINTF(2, 3);
 
+/* A static analyzer sees one file at a time; tell it that a failure is negative, or it follows
+ * paths on which a failed call looks like success. Evaluates nothing twice. */
+#if defined(__clang_analyzer__) && !defined(CC_ERR_IMPLEMENTATION)
+#define cc_fail(...)       ((void)cc_fail(__VA_ARGS__), -(int)CC_INTERNAL)
+#define cc_fail_errno(...) ((void)cc_fail_errno(__VA_ARGS__), -(int)CC_IO)
+#define cc_wrap(...)       ((void)cc_wrap(__VA_ARGS__), -(int)CC_INTERNAL)
+#endif
+
 /* Append another failure on a new line (batches, rollback). Sets the error if it held none. */
 int cc_join(struct cc_err *err, const struct cc_err *other);
 

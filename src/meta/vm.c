@@ -359,7 +359,7 @@ static int put_row(struct meta *m, enum meta_sql which, const struct vm_record *
                 r = meta_seq_next(m, &seq, err);
         if (r == 0)
                 r = meta_stmt(m, which, &s, err);
-        if (r < 0)
+        if (r != 0)
                 return r;
         text = vm_record_text(vm);
         (void)snprintf(id8, sizeof(id8), "%s", vm->id);

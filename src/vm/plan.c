@@ -227,7 +227,7 @@ static int plan_image(struct engine *e, struct vm_plan *plan, struct cc_err *err
         r = image_lock_blobs(e->config, &image, kind, &plan->blob_locks, err);
         if (r == 0)
                 r = image_files(e->config, kind, &image, flat, &files, err);
-        if (r < 0)
+        if (r != 0)
                 return r;
         plan_config(plan, &image, flat);
         r = plan_disks(plan, &files, err);

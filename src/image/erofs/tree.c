@@ -315,7 +315,7 @@ int tree_lookup(struct tree *t, const char *path, uint32_t *ret, struct cc_err *
 
         if (r == 0)
                 r = walk_dir(t, path, (size_t)(name - path), false, &dir, err);
-        if (r < 0)
+        if (r != 0)
                 return r;
         *ret = REF_NONE;
         if (!dir || len == 0)

@@ -263,7 +263,7 @@ int erofs_writer_entry(struct erofs_writer *w, const struct erofs_entry *e, stru
                 r = check_entry(e, err);
         if (r == 0)
                 r = tree_parent(&w->tree, e->path, &dir, &name, &len, err);
-        if (r < 0)
+        if (r != 0)
                 return r;
         if (len == 0) {
                 if (e->hardlink || !S_ISDIR(e->mode))
@@ -308,7 +308,7 @@ int erofs_writer_whiteout(struct erofs_writer *w, const char *dir, const char *n
         r = tree_dir(&w->tree, dir, strlen(dir), &parent, err);
         if (r == 0)
                 r = tree_name(&w->tree, parent, name, len, &dirent, err);
-        if (r < 0)
+        if (r != 0)
                 return r;
         tree_dirent(&w->tree, dirent)->flags |= DF_HIDES;
         ref = tree_dirent(&w->tree, dirent)->inode;

@@ -29,7 +29,7 @@ static void redirect(struct session *s)
 
         (void)fflush(stdout);
         assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-        s->saved = dup(STDOUT_FILENO);
+        s->saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
         assert_true(dup2(fds[1], STDOUT_FILENO) >= 0);
         close(fds[1]);
         s->reader = fds[0];

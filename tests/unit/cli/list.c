@@ -1,6 +1,7 @@
 /* Lists: formats, sorting and filters, over the VM list's own description. */
 #include "cli/list.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "cli/vm_list.h"
@@ -41,7 +42,7 @@ static char *print(const struct list_flags *flags)
 {
         const void *items[3] = { &vms[0], &vms[1], &vms[2] };
         CC_FILE FILE *file = tmpfile();
-        int saved = dup(STDOUT_FILENO);
+        int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
         char text[4096];
         size_t n;
 

@@ -203,7 +203,7 @@ static void stdin_must_be_a_terminal(void **state)
         struct fixture *f = *state;
         struct cc_err err = CC_ERR_INIT;
         int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        int keep = dup(0);
+        int keep = fcntl(0, F_DUPFD_CLOEXEC, 3);
 
         assert_int_equal(dup2(null, 0), 0);
         assert_int_equal(console_attach(f->path, 0x1d, false, "web", &err), -CC_STATE);

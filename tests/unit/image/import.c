@@ -91,7 +91,7 @@ static void test_standard_input(void **state)
         CC_FREE char *path = NULL;
         IMAGE_RECORD struct image_record record = IMAGE_RECORD_INIT;
         struct cc_err err = CC_ERR_INIT;
-        int saved = dup(STDIN_FILENO);
+        int saved = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
         int fd;
 
         base_layer(&tar, 5000, 1);
