@@ -34,7 +34,7 @@ int temp_file(const char *dir, int *ret, struct cc_err *err)
 int arena_open(struct arena *a, const char *dir, struct cc_err *err)
 {
         void *p;
-        int fd;
+        int fd = -1;
         int r = temp_file(dir, &fd, err);
 
         if (r < 0)

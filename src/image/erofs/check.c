@@ -203,7 +203,7 @@ static int check_links(const struct check *c, struct cc_err *err)
 int erofs_reader_check(int fd, const char *name, struct cc_err *err)
 {
         CC_CLEANUP(check_free) struct check c = { 0 };
-        struct erofs_inode root;
+        struct erofs_inode root = { 0 };
         int e = erofs_reader_init(fd, name, &c.r, err);
 
         if (e == 0)

@@ -56,7 +56,7 @@ static int blame(struct tar *t, const char *path)
         char shown[161];
         size_t n = 0;
 
-        for (; path[n] && n < sizeof(shown) - 1; n++)
+        for (; n < sizeof(shown) - 1 && path[n]; n++)
                 shown[n] = path[n] >= 0x20 && path[n] < 0x7f ? path[n] : '?';
         shown[n] = '\0';
         return cc_wrap(t->err, "entry \"%s\"", shown);
@@ -142,7 +142,7 @@ static size_t collect_xattrs(struct archive_entry *ae, struct cc_buf acl[2],
                 x[n++] = (struct erofs_xattr){ kinds[i].name, acl[i].data, acl[i].len };
         }
         while (archive_entry_xattr_next(ae, &x[n].name, &x[n].value, &x[n].size) == ARCHIVE_OK)
-                if (x[n].name && n < (size_t)count + 2)
+                if (n < (size_t)count + 2 && x[n].name)
                         n++;
         *ret = x;
         return n;
