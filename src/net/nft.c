@@ -30,33 +30,29 @@ struct lib {
 static int open_lib(struct lib *ret, struct cc_err *err)
 {
         void *handle = dlopen("libnftables.so.1", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-        struct {
-                const char *name;
-                void *to;
-        } const symbols[] = {
-                { "nft_ctx_new", &ret->ctx_new },
-                { "nft_ctx_free", &ret->ctx_free },
-                { "nft_ctx_buffer_output", &ret->buffer_output },
-                { "nft_ctx_buffer_error", &ret->buffer_error },
-                { "nft_ctx_get_output_buffer", &ret->output },
-                { "nft_ctx_get_error_buffer", &ret->error },
-                { "nft_ctx_output_set_flags", &ret->set_flags },
-                { "nft_run_cmd_from_buffer", &ret->run },
-        };
 
         if (!handle) {
                 (void)cc_fail(err, CC_UNAVAILABLE, "open libnftables: %s", dlerror());
                 cc_hint(err, "install libnftables1, or use --network user");
                 return -CC_UNAVAILABLE;
         }
-        for (size_t i = 0; i < CC_ARRAY_LEN(symbols); i++) {
-                void *symbol = dlsym(handle, symbols[i].name);
-
-                if (!symbol)
-                        return cc_fail(err, CC_UNAVAILABLE, "libnftables has no %s",
-                                       symbols[i].name);
-                memcpy(symbols[i].to, &symbol, sizeof(symbol));
-        }
+#define LOAD(field, name)                                                                          \
+        do {                                                                                       \
+                ret->field = (__typeof__(ret->field))dlsym(handle, name);                          \
+                if (!ret->field) {                                                                 \
+                        (void)cc_fail(err, CC_UNAVAILABLE, "libnftables has no %s", name);         \
+                        return -CC_UNAVAILABLE;                                                    \
+                }                                                                                  \
+        } while (0)
+        LOAD(ctx_new, "nft_ctx_new");
+        LOAD(ctx_free, "nft_ctx_free");
+        LOAD(buffer_output, "nft_ctx_buffer_output");
+        LOAD(buffer_error, "nft_ctx_buffer_error");
+        LOAD(output, "nft_ctx_get_output_buffer");
+        LOAD(error, "nft_ctx_get_error_buffer");
+        LOAD(set_flags, "nft_ctx_output_set_flags");
+        LOAD(run, "nft_run_cmd_from_buffer");
+#undef LOAD
         return 0;
 }
 
