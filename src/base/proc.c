@@ -20,6 +20,10 @@
 
 extern char **environ;
 
+const char *const cc_lasting_env[] = {
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL
+};
+
 /* Which step failed between fork and exec, sent through a close-on-exec pipe. */
 enum stage { STAGE_FDS = 1, STAGE_CWD, STAGE_NETNS, STAGE_PIDFILE, STAGE_EXEC };
 

@@ -30,6 +30,10 @@ struct cc_spawn {
         const char *netns;    /* network namespace to enter; failure is a launch failure */
 };
 
+/* The environment of what outlives the command: none of the caller's, whose secrets would stay in
+ * /proc/PID/environ for as long as the child lives. */
+extern const char *const cc_lasting_env[];
+
 /*
  * Start a program. The child gets default signal dispositions and an empty mask. Failure to prepare
  * or exec is reported here (class UNAVAILABLE when the program does not exist), with the pid file

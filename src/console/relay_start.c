@@ -136,6 +136,7 @@ int console_relay_start(const struct console_relay *relay, struct cc_err *err)
         struct cc_fd_map fds[4];
         struct cc_spawn spawn = {
                 .argv = argv,
+                .env = cc_lasting_env,
                 .fd_in = -1,
                 .fd_out = -1,
                 .fd_err = -1,

@@ -121,6 +121,7 @@ int hv_launch(const struct hv_launch *l, struct vm_proc *ret, struct cc_err *err
         if (r == 0) {
                 struct cc_spawn spawn = {
                         .argv = l->argv,
+                        .env = cc_lasting_env,
                         .fd_in = -1,
                         .fd_out = log_fd,
                         .fd_err = log_fd,

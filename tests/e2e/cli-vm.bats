@@ -125,7 +125,7 @@ create()
 	run -0 --separate-stderr cocoon vm debug --qemu --memory 512M --network user --name "box" tiny
 	[[ ${lines[0]} == "# "* ]]
 	words=()
-	eval "words=($(printf '%s\n' "$output" | grep -v '^#' | sed 's/\\$//'))"
+	eval "words=($(sed -n '/qemu-system-/,$p' <<<"$output" | sed 's/\\$//'))"
 	[[ ${words[0]} == *qemu-system-* ]]
 	run -0 --separate-stderr cocoon vm debug -o json --memory 512M --network user tiny
 	[ "$(jq -r '.[0]' <<<"$output")" = "${words[0]}" ]

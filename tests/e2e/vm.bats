@@ -148,7 +148,7 @@ vm()
 
 @test "nothing of ours is inherited by VMM and relay" {
 	exec 9>"$T/marker"
-	timeout 60 "$COCOON" vm run --name w --memory 512M --nics 0 --network user tiny
+	SECRET=of-the-caller timeout 60 "$COCOON" vm run --name w --memory 512M --nics 0 --network user tiny
 	[ "$(vm w .state)" = running ]
 	for pid in $(cocoon_leftovers | cut -d' ' -f1); do
 		links=$(ls -l "/proc/$pid/fd")
@@ -156,6 +156,7 @@ vm()
 		[[ $links != *pipe:* ]] || [[ $(tr '\0' ' ' <"/proc/$pid/cmdline") == *qemu* ]]
 		[[ $links != */locks/vm/"$(vm w .id)".lock* ]]
 		[[ $links != *meta.db* ]]
+		[[ $(tr '\0' ' ' <"/proc/$pid/environ") != *of-the-caller* ]]
 	done
 	exec 9>&-
 }
