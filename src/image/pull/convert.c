@@ -127,8 +127,11 @@ static int convert(const struct config *config, struct plain *plain, const char 
                                hex, diff_id);
         erofs_uuid(hex, uuid);
         r = erofs_writer_finish(w, uuid, &stats, err);
-        if (r == 0)
-                r = digest_of_fd(fd, ret->erofs_sha256, NULL, err);
+        if (r < 0)
+                return r;
+        /* The disk works while we read the image again: publishing it will have to sync it. */
+        (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        r = digest_of_fd(fd, ret->erofs_sha256, NULL, err);
         if (r == 0)
                 (void)snprintf(ret->diff_id, sizeof(ret->diff_id), "sha256:%s", hex);
         return r;
