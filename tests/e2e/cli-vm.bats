@@ -164,9 +164,9 @@ create()
 	[ -z "$stderr" ]
 	[ "$(jq -r '.name, .type' <<<"$output" | paste -sd' ')" = "again oci" ]
 	need script
-	out=$(script -qec "$COCOON image import again $archive" /dev/null </dev/null)
+	out=$(TERM=xterm script -qec "$COCOON image import again $archive" /dev/null </dev/null)
 	[[ $out == *$'\r\033[K'"import again: "* ]]
-	out=$(script -qec "$COCOON --progress none image import again $archive" /dev/null </dev/null)
+	out=$(TERM=xterm script -qec "$COCOON --progress none image import again $archive" /dev/null </dev/null)
 	[[ $out != *$'\033[K'* ]]
 }
 

@@ -64,6 +64,8 @@ same_as_overlay()
 	local flat
 	flat=$T/root/oci/blobs/$(flat_of "$1").erofs
 	fsck.erofs "$flat"
+	unshare -m mount -o loop,ro -t erofs "$flat" /mnt 2>"$T/why" ||
+		skip "cannot mount: $(tail -n 1 "$T/why")"
 	blobs "$1" >"$T/layers"
 	# shellcheck disable=SC2016 # expanded by the inner shell
 	unshare -m bash -euc '
