@@ -115,8 +115,10 @@ static void add(void)
         char target[700];
         uint32_t kind = rnd(100);
 
-        if (lstat(path, &st) == 0 || strlen(path) > 3500)
+        if (lstat(path, &st) == 0 || strlen(path) > 3500) {
+                free(path);
                 return;
+        }
         if (kind < 25 && n_dirs < MAX_PATHS) {
                 must(mkdir(path, 0755), path);
                 dirs[n_dirs++] = path;
@@ -126,7 +128,9 @@ static void add(void)
                 fill(path);
                 decorate(path, S_IFREG);
                 files[n_files++] = path;
-        } else if (kind < 80 && n_files) {
+                return;
+        }
+        if (kind < 80 && n_files) {
                 must(link(files[rnd((uint32_t)n_files)], path), path);
         } else if (kind < 93 || geteuid() != 0) {
                 size_t n = 1 + rnd(rnd(5) ? 40 : sizeof(target) - 1);
@@ -146,6 +150,7 @@ static void add(void)
                      path);
                 decorate(path, S_IFCHR);
         }
+        free(path);
 }
 
 int main(int argc, char **argv)

@@ -163,5 +163,6 @@ int main(int argc, char **argv)
         if (argc != 3)
                 return 2;
         compare(argv[1], argv[2]);
+        free(pairs);
         return 0;
 }
