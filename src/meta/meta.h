@@ -68,6 +68,12 @@ int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
 int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
                   struct cc_err *err);
 
+/* IDs of all VMs, and of one driver's in one state, sorted bytewise. */
+int meta_vm_ids(struct meta *m, struct cc_strv *ret, struct cc_err *err);
+int meta_vm_ids_in_state(struct meta *m, const char *driver, const char *state, struct cc_strv *ret,
+                         struct cc_err *err);
+int meta_vm_exists(struct meta *m, const char *id, bool *ret, struct cc_err *err);
+
 /* Delete the row; leaves a vm_gone row for watchers. Absent is fine. */
 int meta_vm_delete(struct meta *m, const char *id, struct cc_err *err);
 
@@ -91,6 +97,9 @@ int meta_image_ref_delete(struct meta *m, const char *kind, const char *ref, str
 
 /* How many image digests, VMs and snapshots pin the blob. */
 int meta_blob_pins(struct meta *m, const char *hex, int64_t *ret, struct cc_err *err);
+
+/* Every pinned blob (hex), sorted bytewise. */
+int meta_blobs(struct meta *m, struct cc_strv *ret, struct cc_err *err);
 
 /* ---- Network index rows (network.md §1) ---- */
 struct meta_network {

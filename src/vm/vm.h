@@ -77,6 +77,10 @@ int vm_rm(struct engine *e, const char *id, bool force, struct cc_err *err);
 int vm_reconcile_stale_create(struct engine *e, const char *ref, const char **ret_outcome,
                               char ret_id[27], struct cc_err *err);
 
+/* Finish the removal that a tombstone of this VM records, if no verb is at it. *ret_done false: its
+ * lock is held, or there is nothing to finish. */
+int vm_finish_removal(struct engine *e, const char *id, bool *ret_done, struct cc_err *err);
+
 /* Fill the shown fields of a stored record: state text (stale), pid, socket_path. Reads only. */
 void vm_present(const struct config *c, struct vm_record *vm);
 
