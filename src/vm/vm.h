@@ -84,6 +84,9 @@ int vm_finish_removal(struct engine *e, const char *id, bool *ret_done, struct c
 /* Fill the shown fields of a stored record: state text (stale), pid, socket_path. Reads only. */
 void vm_present(const struct config *c, struct vm_record *vm);
 
+/* The same, and the handle of the live VMM; *ret is left alone when there is none. */
+void vm_present_proc(struct vm_record *vm, struct vm_proc *ret);
+
 /* Name of the console socket in every VM's run dir. */
 #define VM_CONSOLE_SOCKET "console.sock"
 
