@@ -186,10 +186,11 @@ static void sweep(struct watch *w)
 }
 
 /* Compare every entry with what was told of it, and tell what is different. */
-static void tell(struct watch *w, bool first)
+static bool tell(struct watch *w, bool first)
 {
         const void **view = xcalloc(w->n + 1, sizeof(*view));
         size_t n_view = 0;
+        bool go_on = true;
 
         for (size_t i = 0; i < w->n_gone; i++)
                 if (w->gone[i].shown)
@@ -213,11 +214,12 @@ static void tell(struct watch *w, bool first)
         if (w->n_events)
                 qsort(w->events, w->n_events, sizeof(*w->events), event_by_creation);
         if (w->n_events || first)
-                w->args->changed(w->args->ctx, w->events, w->n_events, view, n_view);
+                go_on = w->args->changed(w->args->ctx, w->events, w->n_events, view, n_view);
         free(view);
         for (size_t i = 0; i < w->n_gone; i++)
                 entry_clear(&w->gone[i]);
         w->n_events = w->n_gone = 0;
+        return go_on;
 }
 
 static int relist(struct watch *w, struct cc_err *err)
@@ -305,7 +307,7 @@ static enum wake wait_wake(struct watch *w, int64_t until, bool pending)
                 { .fd = pending ? -1 : w->inotify, .events = POLLIN },
                 { .fd = w->epoll, .events = POLLIN },
                 { .fd = cc_interrupt_fd(), .events = POLLIN },
-                { .fd = STDOUT_FILENO },
+                { .fd = w->args->detached ? -1 : STDOUT_FILENO },
         };
 
         while (!cc_interrupted()) {
@@ -325,41 +327,52 @@ static enum wake wait_wake(struct watch *w, int64_t until, bool pending)
         return WAKE_END;
 }
 
-static void look(struct watch *w, bool store, bool all)
+static bool look(struct watch *w, bool store, bool all)
 {
         struct cc_err why = CC_ERR_INIT;
 
         if (store && reload(w, false, &why) < 0)
                 cc_warn("vm.status", "cannot read the VMs, showing the last known: %s", why.msg);
         check_processes(w, all);
-        tell(w, false);
+        return tell(w, false);
 }
 
-static void loop(struct watch *w)
+static int64_t earliest(int64_t a, int64_t b)
+{
+        return b && b < a ? b : a;
+}
+
+static int loop(struct watch *w)
 {
         int64_t interval = w->args->interval_s * CC_NSEC_PER_SEC;
+        int64_t deadline = w->args->timeout ? cc_monotonic() + w->args->timeout : 0;
         int64_t tick = cc_monotonic() + interval;
         int64_t group = 0; /* when the pending change of the store is looked at; 0: none */
+        bool go_on = true;
 
-        for (;;) {
-                enum wake wake = wait_wake(w, group && group < tick ? group : tick, group != 0);
+        while (go_on) {
+                enum wake wake =
+                        wait_wake(w, earliest(earliest(tick, group), deadline), group != 0);
                 int64_t now = cc_monotonic();
 
                 if (wake == WAKE_END)
-                        return;
+                        return 0;
                 if (wake == WAKE_STORE) {
                         group = now + DEBOUNCE_MS * CC_NSEC_PER_MSEC;
                         continue;
                 }
                 if (wake == WAKE_PROCESS) {
-                        look(w, false, false);
+                        go_on = look(w, false, false);
                         continue;
                 }
-                look(w, true, now >= tick);
+                go_on = look(w, true, now >= tick);
+                if (go_on && deadline && now >= deadline)
+                        return -CC_TIMEOUT;
                 if (now >= tick)
                         tick = now + interval;
                 group = 0;
         }
+        return 0;
 }
 
 int vm_watch_run(struct cli *cli, const struct vm_watch_args *args, struct cc_err *err)
@@ -375,7 +388,5 @@ int vm_watch_run(struct cli *cli, const struct vm_watch_args *args, struct cc_er
                 r = reload(&w, true, err);
         if (r < 0)
                 return r;
-        tell(&w, true);
-        loop(&w);
-        return 0;
+        return tell(&w, true) ? loop(&w) : 0;
 }

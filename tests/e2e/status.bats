@@ -159,3 +159,35 @@ ticks()
 		wait_for 10 told ADDED "vm$i"
 	done
 }
+
+@test "wait: reached, lost, in time" {
+	local pid start job
+
+	need qemu-system-x86_64
+	create vm
+	run -124 cocoon vm wait --timeout 300ms vm
+	[[ $output == "Error: wait: not running in time" ]]
+	run -1 cocoon vm wait nobody
+	[[ $output == *"vm nobody: vm not found"* ]]
+	run -0 cocoon vm wait --for deleted nobody
+	(sleep 0.5 && "$COCOON" vm start vm >/dev/null 2>&1) &
+	job=$!
+	run -0 timeout 20 "$COCOON" vm wait vm
+	wait "$job"
+	pid=$(cocoon vm inspect vm | jq -r .pid)
+	(sleep 0.5 && kill -9 "$pid") &
+	job=$!
+	start=$(date +%s%N)
+	run -0 timeout 20 "$COCOON" vm wait --for stopped vm
+	[ $(($(date +%s%N) - start)) -lt 3000000000 ]
+	(sleep 0.5 && "$COCOON" vm rm vm >/dev/null 2>&1) &
+	job=$!
+	run -1 timeout 20 "$COCOON" vm wait vm
+	[[ $output == *"was deleted"* ]]
+	wait "$job"
+	create two
+	(sleep 0.5 && "$COCOON" vm rm two >/dev/null 2>&1) &
+	job=$!
+	run -0 timeout 20 "$COCOON" vm wait --for deleted two
+	wait "$job"
+}

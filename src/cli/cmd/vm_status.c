@@ -48,7 +48,7 @@ static void print_rows(const struct vm_event *events, size_t n)
                 out_text(out.data);
 }
 
-static void print_events(void *ctx, const struct vm_event *events, size_t n, const void **view,
+static bool print_events(void *ctx, const struct vm_event *events, size_t n, const void **view,
                          size_t n_view)
 {
         struct options *o = ctx;
@@ -61,16 +61,17 @@ static void print_events(void *ctx, const struct vm_event *events, size_t n, con
                         json_object_set_new(line, "vm", vm_list_type.json(events[i].vm));
                         out_json_line(line);
                 }
-                return;
+                return true;
         }
         if (!o->told_header && !o->list.no_header)
                 out_text("EVENT\tID\tNAME\tSTATE\tCPU\tMEMORY\tIP\tIMAGE\n");
         o->told_header = true;
         print_rows(events, n);
         (void)fflush(stdout);
+        return true;
 }
 
-static void redraw(void *ctx, const struct vm_event *events, size_t n, const void **view,
+static bool redraw(void *ctx, const struct vm_event *events, size_t n, const void **view,
                    size_t n_view)
 {
         struct options *o = ctx;
@@ -83,6 +84,7 @@ static void redraw(void *ctx, const struct vm_event *events, size_t n, const voi
         out_line("");
         list_print(&vm_list_type, &o->list, view, n_view);
         (void)fflush(stdout);
+        return true;
 }
 
 static int run(struct cli *cli, void *opts, struct cc_err *err)
