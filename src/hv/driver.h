@@ -33,6 +33,8 @@ enum {
         HV_CAP_NIC_SWAP = 1 << 15,    /* a clone gets new NICs; else the guest keeps the source's */
         HV_CAP_FIXED_PATHS = 1 << 16, /* device state names disks by the source's absolute paths */
         HV_CAP_BALLOON = 1 << 17,     /* machines have a balloon unless told otherwise */
+        HV_CAP_ELF_KERNEL = 1 << 18,  /* boots an uncompressed ELF kernel, no bzImage */
+        HV_CAP_ONE_QUEUE = 1 << 19,   /* TAP devices must have a single queue pair */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */
@@ -168,6 +170,7 @@ struct hv_driver {
         const char *console_prefix; /* leading part of the kernel command line (images.md §6) */
         unsigned caps;
         size_t max_disks, max_nics;
+        size_t max_devices; /* disks and NICs together; 0: no common limit */
 
         /* ---- required ---- */
 
@@ -215,6 +218,10 @@ struct hv_driver {
          * terminal. Files to copy first are added to *ret_copies as pairs (from, to). */
         int (*debug)(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
                      struct cc_strv *ret_copies, struct cc_err *err);
+        /* The requests to socket_name that follow such a launch and boot the guest, as triples of
+         * method, target and body, from the launcher's own builder. NULL: the argv says it all. */
+        int (*debug_requests)(const struct hv_env *env, const struct vm_spec *spec,
+                              struct cc_strv *ret, struct cc_err *err);
 
         /* ---- with HV_CAP_SNAPSHOT; all but rewire, settle and sidecar required ---- */
 
