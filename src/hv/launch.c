@@ -140,7 +140,7 @@ int hv_launch(const struct hv_launch *l, struct vm_proc *ret, struct cc_err *err
         }
         /* A process that is a zombie already keeps 0; the driver's first step notices its death. */
         (void)cc_proc_starttime(proc.pid, &proc.starttime);
-        r = cc_failpoint("start.T3", err);
+        r = cc_failpoint(l->failpoint ? l->failpoint : "start.T3", err);
         if (r < 0) {
                 hv_abort(&proc);
                 return r;

@@ -36,7 +36,8 @@ struct hv_launch {
         const char *const *argv;
         const struct cc_fd_map *fds;
         size_t n_fds;
-        const char *netns; /* "" or NULL: the caller's */
+        const char *netns;     /* "" or NULL: the caller's */
+        const char *failpoint; /* passed once the process exists; NULL: "start.T3" */
 };
 
 /* Truncate the log, write <run_dir>/cmdline, start the process in its own session with stdout and
