@@ -90,12 +90,14 @@ struct vm_spec {
 struct vm_proc {
         pid_t pid;
         uint64_t starttime;
-        int pidfd; /* owned */
+        int pidfd;   /* owned */
+        int console; /* owned; from launch() of a driver that makes the console itself: the end for
+                        the relay. -1: console_open() opens it */
 };
 void vm_proc_clear(struct vm_proc *p); /* closes; also the cleanup function */
 #define VM_PROC_INIT                                                                               \
         {                                                                                          \
-                .pidfd = -1                                                                        \
+                .pidfd = -1, .console = -1                                                         \
         }
 #define VM_PROC CC_CLEANUP(vm_proc_clear)
 
@@ -200,10 +202,14 @@ struct hv_driver {
         const char *const *runtime_files;
         /* Path of the socket shown as socket_path, relative to the run dir. */
         const char *socket_name;
-        /* Socket of the guest's serial line, relative to the run dir, for the console relay, and
-         * the file below the log dir to which the VMM copies that line (the relay keeps it below 8
-         * MiB). NULL: none. */
-        const char *serial_name, *console_log_name;
+        /* The end of the guest's console that its one reader holds, of a live VMM: a connected
+         * serial socket, a PTY's master or its slave; nonblocking, owned by the caller. Asked again
+         * when it ends while the VMM lives. UNAVAILABLE when there is none (yet). NULL: no
+         * console. */
+        int (*console_open)(const char *run_dir, int vmm_pidfd, int *ret, struct cc_err *err);
+        /* The file below the log dir to which the VMM copies its console (the relay keeps it below
+         * 8 MiB). NULL: none. */
+        const char *console_log_name;
         /* The launch as an argv for `vm debug`, from the launcher's own builder, in the form that a
          * shell can start: what a launch passes as descriptors goes by name, the console is the
          * terminal. Files to copy first are added to *ret_copies as pairs (from, to). */
@@ -262,6 +268,12 @@ const struct hv_driver *hv_driver_at(size_t i);
 /* One message in one place for a refused capability: "<what>: backend <name> does not support
  * <what>". */
 int hv_require(const struct hv_driver *drv, unsigned cap, const char *what, struct cc_err *err);
+
+/* console_open() of the driver named `driver`: what the console relay is given (its
+ * console_open_fn).
+ */
+int hv_console_open(const char *driver, const char *run_dir, int vmm_pidfd, int *ret,
+                    struct cc_err *err);
 
 /* KVM probe of qemu.md §10, cached by boot id in cache_dir (NULL: not cached). Returns 0 when KVM
  * runs guest code at hardware speed; else -CC_UNAVAILABLE with the reason as text. */

@@ -67,6 +67,25 @@ int hv_listen_unix(const char *run_dir, const char *name, int *ret, struct cc_er
         return 0;
 }
 
+int hv_connect_unix(const char *run_dir, const char *name, int *ret, struct cc_err *err)
+{
+        struct sockaddr_un addr = { .sun_family = AF_UNIX };
+        CC_FREE char *path = cc_path_join(run_dir, name);
+        CC_CLOSE int fd = -1;
+        int r = hv_socket_path_check(run_dir, name, err);
+
+        if (r < 0)
+                return r;
+        memcpy(addr.sun_path, path, strlen(path) + 1);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return cc_fail_errno(err, errno, "create socket");
+        if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+                return cc_fail_errno(err, errno, "connect to %s", path);
+        *ret = TAKE_FD(fd);
+        return 0;
+}
+
 int hv_guest_memory(int64_t size, bool huge, int *ret, struct cc_err *err)
 {
         unsigned flags = MFD_CLOEXEC | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);

@@ -18,6 +18,9 @@ int hv_socket_path_check(const char *run_dir, const char *name, struct cc_err *e
  * knows that no live VMM owns it. *ret is owned. */
 int hv_listen_unix(const char *run_dir, const char *name, int *ret, struct cc_err *err);
 
+/* A connection to the stream socket <run_dir>/<name>, nonblocking. *ret is owned. */
+int hv_connect_unix(const char *run_dir, const char *name, int *ret, struct cc_err *err);
+
 /* memfd "cocoon-ram" of `size` bytes, 2 MiB pages with `huge`. *ret is owned. */
 int hv_guest_memory(int64_t size, bool huge, int *ret, struct cc_err *err);
 

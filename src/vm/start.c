@@ -50,20 +50,22 @@ static int relay_for(const struct config *c, const struct hv_driver *drv,
         CC_FREE char *lock_dir = layout_lock_dir(c);
         CC_FREE char *lock = xasprintf("%s/vm/%s.console.lock", lock_dir, vm->id);
         CC_FREE char *listen_path = cc_path_join(vm->run_dir, VM_CONSOLE_SOCKET);
-        CC_FREE char *source = NULL;
         CC_FREE char *log = NULL;
         struct console_relay relay = {
+                .driver = drv->name,
+                .run_dir = vm->run_dir,
+                .open = hv_console_open,
+                .source = proc->console,
                 .listen_path = listen_path,
                 .vmm_pidfd = proc->pidfd,
                 .lock_path = lock,
         };
+        int r = cc_failpoint("start.relay", err);
 
-        if (!drv->serial_name)
-                return 0;
-        source = cc_path_join(vm->run_dir, drv->serial_name);
+        if (r < 0 || !drv->console_open)
+                return r;
         if (drv->console_log_name)
                 log = cc_path_join(vm->log_dir, drv->console_log_name);
-        relay.source = source;
         relay.log_path = log;
         return console_relay_start(&relay, err);
 }
@@ -88,7 +90,7 @@ static void start_relay(struct engine *e, const struct hv_driver *drv, const str
         struct cc_err err = CC_ERR_INIT;
 
         if (relay_for(e->config, drv, vm, proc, &err) < 0)
-                cc_warn("vm.start", "vm %s: %s", vm->id, err.msg);
+                cc_warn("vm.start", "vm %s: console unavailable: %s", vm->id, err.msg);
 }
 
 /* T5. */
@@ -264,8 +266,11 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
                 return r;
         }
         r = drv->launch(&env, &spec.spec, &proc, err);
-        if (r == 0)
+        if (r == 0) {
+                /* Before the commit: the guest speaks already, and a PTY keeps little of it. */
+                start_relay(e, drv, vm, &proc);
                 r = cc_failpoint("start.T4", err);
+        }
         if (r == 0)
                 r = commit_running(e, vm, &proc, err);
         if (r == 0)
@@ -273,10 +278,8 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
         if (r < 0) {
                 fail_launched(e, drv, &env, vm, &proc);
                 quiesce(e, vm, net);
-                return r;
         }
-        start_relay(e, drv, vm, &proc);
-        return 0;
+        return r;
 }
 
 int vm_start(struct engine *e, const char *id, struct cc_err *err)

@@ -138,6 +138,12 @@ static int resume(const struct hv_env *env, const char *run_dir, struct cc_err *
         return r < 0 ? r : qmp_command(q, "cont", NULL, QMP_COMMAND_MS, NULL, err);
 }
 
+static int console_open(const char *run_dir, int vmm_pidfd, int *ret, struct cc_err *err)
+{
+        (void)vmm_pidfd;
+        return hv_connect_unix(run_dir, QEMU_SERIAL_SOCK, ret, err);
+}
+
 const struct hv_driver hv_driver_qemu = {
         .name = "qemu",
         .title = "QEMU",
@@ -160,7 +166,7 @@ const struct hv_driver hv_driver_qemu = {
         .resume = resume,
         .runtime_files = qemu_runtime_files,
         .socket_name = QEMU_API_SOCK,
-        .serial_name = QEMU_SERIAL_SOCK,
+        .console_open = console_open,
         .console_log_name = QEMU_CONSOLE_LOG,
         .debug = qemu_debug,
 };
