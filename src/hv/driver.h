@@ -43,6 +43,7 @@ struct hv_env {
         const char *accel;     /* auto | kvm | tcg */
         const char *firmware;  /* "" search */
         const char *bios;      /* "" search */
+        const char *root_dir;  /* holds firmware/ and boot files */
         const char *cache_dir; /* may hold verdicts valid for this boot, e.g. the KVM probe's */
         bool balloon;
         int socket_wait_ms;
@@ -178,6 +179,8 @@ struct hv_driver {
          * what follows "using <name> with " in messages: "kvm", or
          * "emulation (tcg): <reason>; expect 10-50x slower guests". UNAVAILABLE names the fix. */
         int (*probe)(const struct hv_env *env, struct cc_buf *detail, struct cc_err *err);
+        /* The version of the installed VMM, "53.0", into *ret; errors as probe. */
+        int (*version)(const struct hv_env *env, struct cc_buf *ret, struct cc_err *err);
         /* Check a spec without side effects: limits and combinations. Also used before reserving.
          */
         int (*check)(const struct hv_env *env, const struct vm_spec *spec, struct cc_err *err);
@@ -188,7 +191,7 @@ struct hv_driver {
         int (*launch)(const struct hv_env *env, const struct vm_spec *spec, struct vm_proc *ret,
                       struct cc_err *err);
         /* The live process of a VM, verified (state.md §3 live check), or -CC_NOT_FOUND without
-         * text. starttime 0: not recorded. */
+         * text; -CC_IO, also without text, when that cannot be told. starttime 0: not recorded. */
         int (*find)(const char *run_dir, const char *log_dir, uint64_t starttime,
                     struct vm_proc *ret);
         /* Ask the live VMM what it is doing. A slow answer is CC_TIMEOUT ("busy"), never "dead". */
@@ -200,6 +203,10 @@ struct hv_driver {
                     int grace_ms, struct cc_err *err);
         /* Resume a paused VM (state.md §8). */
         int (*resume)(const struct hv_env *env, const char *run_dir, struct cc_err *err);
+        /* Asked before the directories of a VM without a live process go: STATE when its control
+         * socket still answers, so that a VMM exists which find() cannot see. NULL: find() sees
+         * all. */
+        int (*vacant)(const struct hv_env *env, const char *run_dir, struct cc_err *err);
         /* Names of runtime files in the run dir, NULL-terminated: removed after stop and before
          * start. */
         const char *const *runtime_files;
@@ -222,6 +229,8 @@ struct hv_driver {
          * method, target and body, from the launcher's own builder. NULL: the argv says it all. */
         int (*debug_requests)(const struct hv_env *env, const struct vm_spec *spec,
                               struct cc_strv *ret, struct cc_err *err);
+        /* What to know about the terminal of that launch, for a comment above it. */
+        const char *debug_hint;
 
         /* ---- with HV_CAP_SNAPSHOT; all but rewire, settle and sidecar required ---- */
 

@@ -31,6 +31,10 @@ int hv_guest_memory(int64_t size, bool huge, int *ret, struct cc_err *err);
  */
 int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err);
 
+/* Check that the TAP devices exist inside `netns`, for VMMs that open them by name and make those
+ * that are missing, which nothing would be connected to. */
+int hv_taps_check(const char *netns, const char *const *names, size_t n, struct cc_err *err);
+
 /* A VMM about to be started. All strings are borrowed. */
 struct hv_launch {
         const char *title; /* for messages: "launch <title>: ..." */

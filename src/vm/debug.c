@@ -161,6 +161,7 @@ int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, st
                 r = plan.drv->debug(&plan.env, &spec.spec, &d.argv, &copies, err);
         if (r < 0)
                 return r;
+        d.hint = plan.drv->debug_hint;
         add_files(&plan, &d);
         add_copies(&d, &copies);
         *ret = d;

@@ -251,7 +251,10 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
         int r = 0;
 
         vm_hv_env(e->config, drv, &env);
-        if (vm_find_live(drv, vm, &old) == 0) {
+        r = vm_is_live(drv, vm, &old, err);
+        if (r < 0)
+                return r;
+        if (r > 0) {
                 r = adopt(e, drv, vm, &old, err);
                 if (r != 0)
                         return r < 0 ? r : 0;

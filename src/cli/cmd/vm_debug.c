@@ -48,7 +48,8 @@ static void print_shell(const struct vm_debug *debug)
         cc_buf_str(&b, "# files\n");
         for (size_t i = 0; i < debug->n_steps; i++)
                 shell_line(&b, &debug->steps[i]);
-        cc_buf_str(&b, "# launch command; the console is this terminal, Ctrl-a x ends it\n");
+        cc_buf_printf(&b, "# launch command%s%s\n", debug->hint ? "; " : "",
+                      debug->hint ? debug->hint : "");
         for (size_t i = 0; i < argv->len; i++) {
                 bool flag = argv->v[i][0] == '-';
 
