@@ -154,9 +154,19 @@ static int adopt(struct engine *e, const struct hv_driver *drv, struct vm_record
         return 1;
 }
 
+/* Devices are made again as this driver opens them, whatever an older record says. */
+static void limit_queues(const struct hv_driver *drv, struct vm_record *vm)
+{
+        int64_t most = vm_nic_queues(drv);
+
+        for (size_t i = 0; most > 0 && i < vm->network_configs.len; i++)
+                if (vm_nic(vm, i)->num_queues > most)
+                        vm_nic(vm, i)->num_queues = most;
+}
+
 /* T2, network part. */
-static int ready_network(struct engine *e, struct vm_record *vm, const struct net_provider **ret,
-                         struct cc_err *err)
+static int ready_network(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                         const struct net_provider **ret, struct cc_err *err)
 {
         struct net_env env = vm_net_env(e);
         const struct net_provider *net = NULL;
@@ -173,6 +183,7 @@ static int ready_network(struct engine *e, struct vm_record *vm, const struct ne
                 r = cc_err_copy(err, &missing);
         } else {
                 cc_warn("vm.start", "network missing for VM %s, recovering", vm->id);
+                limit_queues(drv, vm);
                 r = net->recover(&env, vm, err);
         }
         if (r < 0)
@@ -214,6 +225,8 @@ static int make_ready(struct engine *e, const struct hv_driver *drv, const struc
         /* After a reboot or a cleanup of logs by others. */
         if (r == 0)
                 r = cc_mkdir_p(vm->log_dir, 0750, err);
+        if (r == 0)
+                r = vm_kernel_ready(drv, vm, err);
         if (r == 0)
                 r = vm_spec_build(vm, spec, err);
         if (r == 0)
@@ -259,7 +272,7 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
                 if (r != 0)
                         return r < 0 ? r : 0;
         }
-        r = ready_network(e, vm, &net, err);
+        r = ready_network(e, drv, vm, &net, err);
         if (r == 0)
                 r = make_ready(e, drv, &env, vm, &spec, err);
         if (r == 0)

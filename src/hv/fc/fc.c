@@ -29,6 +29,16 @@ static int probe(const struct hv_env *env, struct cc_buf *detail, struct cc_err 
         return r;
 }
 
+static int version(const struct hv_env *env, struct cc_buf *ret, struct cc_err *err)
+{
+        FC_INSTALL struct fc_install install = { 0 };
+        int r = fc_install_find(env->binary, env->cache_dir, &install, err);
+
+        if (r == 0)
+                cc_buf_str(ret, install.version);
+        return r;
+}
+
 static int check(const struct hv_env *env, const struct vm_spec *spec, struct cc_err *err)
 {
         int r = fc_machine_check(spec, err);
@@ -116,6 +126,18 @@ static int resume(const struct hv_env *env, const char *run_dir, struct cc_err *
         return r < 0 ? cc_wrap(err, "firecracker") : 0;
 }
 
+static int vacant(const struct hv_env *env, const char *run_dir, struct cc_err *err)
+{
+        CC_CLOSE int fd = -1;
+
+        (void)env;
+        if (hv_connect_unix(run_dir, FC_API_SOCK, &fd, NULL) < 0)
+                return 0;
+        return cc_fail(err, CC_STATE,
+                       "a firecracker process that cannot be identified still listens on %s/%s",
+                       run_dir, FC_API_SOCK);
+}
+
 const struct hv_driver hv_driver_fc = {
         .name = "firecracker",
         .title = "Firecracker",
@@ -130,6 +152,7 @@ const struct hv_driver hv_driver_fc = {
         .max_nics = FC_MAX_DEVICES - FC_OWN_DEVICES,
         .max_devices = FC_MAX_DEVICES - FC_OWN_DEVICES,
         .probe = probe,
+        .version = version,
         .check = check,
         .prepare = prepare,
         .launch = fc_launch,
@@ -137,9 +160,11 @@ const struct hv_driver hv_driver_fc = {
         .state = state,
         .stop = fc_stop,
         .resume = resume,
+        .vacant = vacant,
         .runtime_files = fc_runtime_files,
         .socket_name = FC_API_SOCK,
         .console_open = fc_console_open,
         .debug = fc_debug,
         .debug_requests = fc_debug_requests,
+        .debug_hint = "the console is this terminal; a reboot of the guest ends it",
 };

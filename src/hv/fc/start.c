@@ -133,6 +133,17 @@ static int check_readable(const char *what, const char *path, struct cc_err *err
         return cc_fail_errno(err, errno, "%s %s", what, path);
 }
 
+/* Firecracker would make a device that is missing, and nothing would be connected to it. */
+static int check_taps(const struct vm_spec *spec, struct cc_err *err)
+{
+        CC_STRV struct cc_strv names = { 0 };
+
+        for (size_t i = 0; i < spec->n_nics; i++)
+                cc_strv_add(&names, spec->nics[i].tap);
+        return names.len ? hv_taps_check(spec->netns, (const char *const *)names.v, names.len, err)
+                         : 0;
+}
+
 static int check_files(const struct vm_spec *spec, struct cc_err *err)
 {
         int r = check_readable("kernel", spec->kernel, err);
@@ -312,6 +323,8 @@ int fc_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_pr
 
         if (r == 0)
                 r = make_plan(env, spec, &p, err);
+        if (r == 0)
+                r = check_taps(spec, err);
         if (r < 0)
                 return cc_wrap(err, "launch firecracker");
         if (!p.io_uring)
