@@ -118,7 +118,7 @@ int main(int argc, char **argv)
 
         hold_standard_fds();
         if (argc > 1 && cc_streq(argv[1], CONSOLE_RELAY_VERB))
-                return console_relay_main(argc, argv);
+                return console_relay_main(argc, argv, hv_console_open);
         cc_interrupt_setup();
         /* A closed pipe is an error of the write that met it; children get the default back. */
         (void)signal(SIGPIPE, SIG_IGN);

@@ -78,9 +78,13 @@ static int kill_orphan(struct gc *gc, const struct hv_driver *drv, const char *i
         CC_FREE char *log = layout_vm_log_dir(c, drv->dir, id);
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         struct hv_env env;
+        int r;
 
-        if (drv->find(run, log, 0, &proc) < 0)
+        r = drv->find(run, log, 0, &proc);
+        if (r == -CC_NOT_FOUND)
                 return 0;
+        if (r < 0)
+                return cc_fail(err, CC_IO, "vm %s: cannot tell whether its VMM is alive", id);
         vm_hv_env(c, drv, &env);
         return drv->stop(&env, run, &proc, 0, err);
 }

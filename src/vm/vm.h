@@ -57,6 +57,9 @@ struct vm_debug {
         struct cc_strv *steps; /* commands to run first, each as its words */
         size_t n_steps;
         struct cc_strv argv;
+        struct cc_strv requests; /* to `socket` once it is there: method, target, body each */
+        char *socket;
+        const char *hint; /* about the terminal of the launch; static */
 };
 void vm_debug_clear(struct vm_debug *d); /* also the cleanup function */
 #define VM_DEBUG CC_CLEANUP(vm_debug_clear)

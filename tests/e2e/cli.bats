@@ -234,7 +234,7 @@ fails()
 
 @test "info" {
 	run -0 --separate-stderr cocoon info
-	[[ $output == *"Drivers:"*"qemu: "*"KVM:"*"$T/root"* ]]
+	[[ $output == *"Drivers:"*"qemu"*"KVM:"*"$T/root"* ]]
 	[ "$(cocoon info -o json | jq -r '.drivers[] | select(.name == "qemu").usable')" = true ]
 	[ "$(cocoon info -o json | jq -r .directories.root.path)" = "$T/root" ]
 	# It looks and does not touch.
