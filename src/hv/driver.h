@@ -33,6 +33,7 @@ enum {
         HV_CAP_NIC_SWAP = 1 << 15,    /* a clone gets new NICs; else the guest keeps the source's */
         HV_CAP_FIXED_PATHS = 1 << 16, /* device state names disks by the source's absolute paths */
         HV_CAP_BALLOON = 1 << 17,     /* machines have a balloon unless told otherwise */
+        HV_CAP_DISK_REQUEUE = 1 << 18, /* a clone may have other disk queue sizes */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */

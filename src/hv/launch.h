@@ -28,6 +28,9 @@ int hv_guest_memory(int64_t size, bool huge, int *ret, struct cc_err *err);
  */
 int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err);
 
+/* Same for a device that is made by this call and vanishes with its last descriptor. */
+int hv_tap_make(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err);
+
 /* A VMM about to be started. All strings are borrowed. */
 struct hv_launch {
         const char *title; /* for messages: "launch <title>: ..." */

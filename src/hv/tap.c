@@ -28,13 +28,15 @@ static int tap_exists(const char *name, struct cc_err *err)
         return 0;
 }
 
-static int open_queues(const char *name, size_t pairs, int *fds, struct cc_err *err)
+static int open_queues(const char *name, bool make, size_t pairs, int *fds, struct cc_err *err)
 {
         short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-        int r = tap_exists(name, err);
+        int r = make ? 0 : tap_exists(name, err);
 
         if (r < 0)
                 return r;
+        if (make && pairs > 1)
+                flags |= IFF_MULTI_QUEUE;
         for (size_t i = 0; i < pairs; i++) {
                 struct ifreq ifr = { 0 };
 
@@ -56,7 +58,8 @@ static int open_queues(const char *name, size_t pairs, int *fds, struct cc_err *
         return 0;
 }
 
-int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err)
+static int open_in(const char *netns, const char *name, bool make, size_t pairs, int *ret,
+                   struct cc_err *err)
 {
         CC_CLOSE int home = -1;
         CC_CLOSE int target = -1;
@@ -77,7 +80,7 @@ int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, str
                 if (setns(target, CLONE_NEWNET) < 0)
                         return cc_fail_errno(err, errno, "enter network namespace %s", netns);
         }
-        r = open_queues(name, pairs, ret, err);
+        r = open_queues(name, make, pairs, ret, err);
         /* Going on in a guest's namespace would act on the wrong network (network.md §3). */
         if (home >= 0 && setns(home, CLONE_NEWNET) < 0)
                 abort();
@@ -87,4 +90,14 @@ int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, str
                 ret[i] = -1;
         }
         return r;
+}
+
+int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err)
+{
+        return open_in(netns, name, false, pairs, ret, err);
+}
+
+int hv_tap_make(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err)
+{
+        return open_in(netns, name, true, pairs, ret, err);
 }
