@@ -13,10 +13,10 @@ static int collect(struct engine *e, const struct vm_record *vm, const struct hv
 {
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         struct hv_env env;
-        int r = 0;
+        int r = vm_is_live(drv, vm, &proc, err);
 
         vm_hv_env(e->config, drv, &env);
-        if (vm_find_live(drv, vm, &proc) == 0)
+        if (r > 0)
                 r = drv->stop(&env, vm->run_dir, &proc, 0, err);
         return r < 0 ? r : vm_rm_locked(e, vm, err);
 }
