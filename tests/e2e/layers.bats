@@ -62,6 +62,14 @@ equal()
 	equal "$T/tar" "$T/out"
 }
 
+# A Debian root, a kernel package, 75,000 files: minutes, some GB in COCOON_LAYERS_DIR (default: here), and
+# a package mirror.
+@test "real layers: as GNU tar unpacks them (COCOON_REAL_LAYERS=1)" {
+	[ -n "${COCOON_REAL_LAYERS-}" ] || skip "takes minutes and a package mirror: set COCOON_REAL_LAYERS=1"
+	need_mount
+	"$TOP/tests/tools/compare-layers" "$BIN" "${COCOON_LAYERS_DIR:-$T/layers}"
+}
+
 @test "deletions: the stack of layers is what umoci unpacks" {
 	need umoci jq
 	need_mount
