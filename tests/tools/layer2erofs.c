@@ -8,14 +8,16 @@
 #include "base/cleanup.h"
 #include "image/erofs/tar.h"
 
-static int read_stdin(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
+static int read_stdin(void *ctx, const void **ret, size_t *ret_n, struct cc_err *err)
 {
-        ssize_t r = read(STDIN_FILENO, buf, n);
+        static char buf[1 << 18];
+        ssize_t r = read(STDIN_FILENO, buf, sizeof(buf));
 
         (void)ctx;
         if (r < 0)
                 return cc_fail_errno(err, errno, "read");
-        *ret = (size_t)r;
+        *ret = buf;
+        *ret_n = (size_t)r;
         return 0;
 }
 

@@ -15,14 +15,11 @@
 #include "base/str.h"
 #include "image/erofs/acl.h"
 
-#define CHUNK ((size_t)256 << 10)
-
 struct tar {
         struct erofs_writer *w;
         erofs_source_fn source;
         void *ctx;
         struct archive *a;
-        uint8_t *buf;
         struct cc_err *err;
         bool failed; /* the source failed: *err is set already */
         unsigned long long skipped;
@@ -33,8 +30,8 @@ static la_ssize_t read_source(struct archive *a, void *ctx, const void **ret)
         struct tar *t = ctx;
         size_t n = 0;
 
-        *ret = t->buf;
-        if (t->failed || t->source(t->ctx, t->buf, CHUNK, &n, t->err) < 0) {
+        *ret = NULL;
+        if (t->failed || t->source(t->ctx, ret, &n, t->err) < 0) {
                 t->failed = true;
                 archive_set_error(a, EIO, "source failed");
                 return -1;
@@ -256,11 +253,12 @@ static int one_entry(struct tar *t, struct archive_entry *ae)
 
 static int drain(struct tar *t)
 {
+        const void *bytes;
         size_t n;
         int r;
 
         do
-                r = t->source(t->ctx, t->buf, CHUNK, &n, t->err);
+                r = t->source(t->ctx, &bytes, &n, t->err);
         while (r == 0 && n);
         return r;
 }
@@ -291,14 +289,12 @@ static int read_all(struct tar *t)
 
 int erofs_add_tar(struct erofs_writer *w, erofs_source_fn source, void *ctx, struct cc_err *err)
 {
-        CC_FREE uint8_t *buf = xmalloc(CHUNK);
         struct cc_err own = CC_ERR_INIT;
         struct tar t = {
                 .w = w,
                 .source = source,
                 .ctx = ctx,
                 .a = archive_read_new(),
-                .buf = buf,
                 .err = err ? err : &own,
         };
         /* libarchive rewrites names to a UTF-8 locale's normal form: bytes must not depend on that.

@@ -146,21 +146,29 @@ static inline void tar_end(struct cc_buf *tar)
 struct reader {
         const struct cc_buf *tar;
         size_t pos, step; /* step: most bytes given at once; 0: all */
+        void *lent;
 };
 
-static inline int tar_read(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
+static inline void reader_free(struct reader *r)
+{
+        free(r->lent);
+}
+#define READER CC_CLEANUP(reader_free)
+
+static inline int tar_read(void *ctx, const void **ret, size_t *ret_n, struct cc_err *err)
 {
         struct reader *r = ctx;
-        size_t left = r->tar->len - r->pos;
+        size_t n = r->tar->len - r->pos;
 
         (void)err;
-        n = n < left ? n : left;
         if (r->step && n > r->step)
                 n = r->step;
-        if (n)
-                memcpy(buf, r->tar->data + r->pos, n);
+        /* Of exactly that size, so that the sanitizers see who reads what was lent before. */
+        free(r->lent);
+        r->lent = n ? xmemdup(r->tar->data + r->pos, n) : NULL;
         r->pos += n;
-        *ret = n;
+        *ret = r->lent;
+        *ret_n = n;
         return 0;
 }
 
@@ -178,7 +186,7 @@ static inline int convert_tar(const struct cc_buf *tar, const struct convert_opt
         static const uint8_t uuid[16] = "0123456789abcdef";
         EROFS_WRITER struct erofs_writer *w = NULL;
         CC_CLOSE int fd = memfd_create("image", MFD_CLOEXEC);
-        struct reader reader = { .tar = tar, .step = o->step };
+        READER struct reader reader = { .tar = tar, .step = o->step };
         struct erofs_stats stats = { 0 };
         const char *tmp = getenv("TMPDIR");
         struct erofs_writer_args args = {
