@@ -144,7 +144,7 @@ debian_twice()
 	guest_run 'systemctl is-system-running --wait; systemctl --failed --no-legend | wc -l' 120
 	[ "$GUEST_OUTPUT" = "running
 0" ]
-	guest_run 'dpkg --verify 2>/dev/null | grep -v "^..5...... c\|missing" | wc -l; echo kept >/root/kept; chmod 700 /srv; sync' 120
+	guest_run 'dpkg --verify 2>/dev/null | grep -v "^..5...... c\|missing" | wc -l; echo kept >/root/kept; chmod 700 /opt; sync' 120
 	[ "$GUEST_OUTPUT" = 0 ]
 	power_off 120
 	sums >"$T/before"
@@ -154,7 +154,7 @@ debian_twice()
 	guest_boot --image "$T/guest" --cow "$T/cow" --memory 1024 "$@" --append cocoon.hostname=deb
 	guest_login root cocoon
 	same_layers
-	guest_run 'cat /root/kept; stat -c %a /srv'
+	guest_run 'cat /root/kept; stat -c %a /opt'
 	[ "$GUEST_OUTPUT" = "kept
 700" ]
 }

@@ -122,10 +122,15 @@ static inline void pax_add(struct cc_buf *records, const char *key, const void *
         cc_buf_str(records, "\n");
 }
 
+static inline void tar_pax_type(struct cc_buf *tar, char type, struct cc_buf *records)
+{
+        TAR(tar, .name = "PaxHeaders/x", .type = type, .data = records->data, .size = records->len);
+        records->len = 0;
+}
+
 static inline void tar_pax(struct cc_buf *tar, struct cc_buf *records)
 {
-        TAR(tar, .name = "PaxHeaders/x", .type = 'x', .data = records->data, .size = records->len);
-        records->len = 0;
+        tar_pax_type(tar, 'x', records);
 }
 
 static inline void tar_pax1(struct cc_buf *tar, const char *key, const char *value)
@@ -134,6 +139,15 @@ static inline void tar_pax1(struct cc_buf *tar, const char *key, const char *val
 
         pax_add(&records, key, value, strlen(value));
         tar_pax(tar, &records);
+}
+
+/* A global header of one record. */
+static inline void tar_global(struct cc_buf *tar, const char *key, const char *value)
+{
+        CC_BUF struct cc_buf records = { 0 };
+
+        pax_add(&records, key, value, strlen(value));
+        tar_pax_type(tar, 'g', &records);
 }
 
 static inline void tar_end(struct cc_buf *tar)
