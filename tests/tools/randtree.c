@@ -135,6 +135,8 @@ static void decorate(const char *path, mode_t type)
         if (type == S_IFDIR && rnd(12) == 0)
                 add_acl(path, "system.posix_acl_default");
         times[1].tv_sec = rnd(10) ? (time_t)rnd(2000000000) : (time_t)rnd(2) * 5000000000;
+        if (rnd(20) == 0)
+                times[1].tv_sec = -(time_t)rnd(2000000000);
         times[1].tv_nsec = rnd(2) ? 0 : rnd(1000000000);
         must(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW), path);
 }

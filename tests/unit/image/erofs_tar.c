@@ -320,7 +320,7 @@ static void test_xattr_total(void **state)
         }
 }
 
-static void test_sockets(void **state)
+static void test_types(void **state)
 {
         CC_BUF struct cc_buf tar = { 0 };
         IMAGE struct erofs_image m = { 0 };
@@ -328,10 +328,11 @@ static void test_sockets(void **state)
         (void)state;
         tar_pax1(&tar, "SCHILY.filetype", "socket");
         tar_file(&tar, "run/socket", "");
-        TAR(&tar, .name = "run/unknown", .type = '6', .mode = 0644);
+        TAR(&tar, .name = "run/unknown", .type = 'Z', .data = "12345", .size = 5);
         tar_file(&tar, "run/f", "");
         convert_both(&tar, &m);
         assert_true(absent(&m, "run/socket"));
+        assert_content(&m, "run/unknown", "12345");
         assert_int_equal(erofs_count(&m, "run"), 2);
 }
 
@@ -348,7 +349,7 @@ int main(void)
                 cmocka_unit_test(test_old_gnu_sparse),
                 cmocka_unit_test(test_behind_the_end_marker),
                 cmocka_unit_test(test_xattr_total),
-                cmocka_unit_test(test_sockets),
+                cmocka_unit_test(test_types),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
