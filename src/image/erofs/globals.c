@@ -231,7 +231,8 @@ int pax_read(const uint8_t *headers, size_t n, struct pax_attrs *globals, struct
                         return cc_fail(err, CC_INVALID,
                                        "more than %d extended headers before one entry",
                                        MAX_EXTENDED);
-                if (!h || !is_header(h))
+                /* libarchive has just found the first one good. */
+                if (!h || (extended && !is_header(h)))
                         return cc_fail(err, CC_INVALID, "damaged tar header");
                 type = h[TYPE_AT];
                 if (type == 'V')
