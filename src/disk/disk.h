@@ -2,6 +2,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -23,6 +25,19 @@ struct qcow2_info {
 /* Format by magic. */
 int disk_probe(const char *path, enum disk_format *ret, struct cc_err *err);
 int qcow2_read_info(const char *path, struct qcow2_info *ret, struct cc_err *err);
+
+/* The same of the first n bytes of an image (104 hold all that is read); `what` names it in errors.
+ */
+int qcow2_parse(const void *data, size_t n, const char *what, struct qcow2_info *ret,
+                struct cc_err *err);
+
+/*
+ * May an image from elsewhere be used (images.md §3)? Refused (CC_INVALID): whatever reads other
+ * files of this host (backing file, external data file), encryption, unknown incompatible features,
+ * sizes no disk has. *ret_convert: it is good, but must be rewritten to a plain version 3.
+ */
+int qcow2_check_foreign(const struct qcow2_info *info, const char *what, bool *ret_convert,
+                        struct cc_err *err);
 
 /* Sparse raw file of `size` bytes, 0600, O_EXCL, with ext4 unless fstype is "none". On failure no
  * file is left. The mkfs options are images.md §6's. */

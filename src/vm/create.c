@@ -125,6 +125,8 @@ static int make_files(struct engine *e, const struct vm_plan *plan, struct cc_er
         if (r == 0)
                 r = vm_make_disks(plan, err);
         if (r == 0)
+                r = vm_seed_write(e->config, &plan->vm, plan->req->user, plan->req->password, err);
+        if (r == 0)
                 r = vm_spec_build(&plan->vm, &spec, err);
         if (r == 0)
                 r = plan->drv->prepare(&plan->env, &spec.spec, err);

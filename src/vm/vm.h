@@ -57,6 +57,7 @@ struct vm_debug {
         struct cc_strv *steps; /* commands to run first, each as its words */
         size_t n_steps;
         struct cc_strv argv;
+        bool no_seed; /* create would attach a cloud-init disk, which is left out: it is secret */
 };
 void vm_debug_clear(struct vm_debug *d); /* also the cleanup function */
 #define VM_DEBUG CC_CLEANUP(vm_debug_clear)

@@ -48,6 +48,9 @@ static void print_shell(const struct vm_debug *debug)
         cc_buf_str(&b, "# files\n");
         for (size_t i = 0; i < debug->n_steps; i++)
                 shell_line(&b, &debug->steps[i]);
+        if (debug->no_seed)
+                cc_buf_str(&b, "# without the cloud-init disk of the first boot, which holds the "
+                               "password\n");
         cc_buf_str(&b, "# launch command; the console is this terminal, Ctrl-a x ends it\n");
         for (size_t i = 0; i < argv->len; i++) {
                 bool flag = argv->v[i][0] == '-';
