@@ -46,5 +46,20 @@ int disk_create_raw(const char *path, int64_t size, const char *fstype, struct c
 /* The words of the mkfs.ext4 command that disk_create_raw() runs, added to *ret. */
 void disk_mkfs_argv(const char *path, struct cc_strv *ret);
 
+/*
+ * qemu-img over images from elsewhere, whose headers were checked first: it is always told the
+ * format. Paths are absolute. UNAVAILABLE without qemu-img; the image's own faults are CC_INVALID.
+ */
+
+/* Every reference in a qcow2 stays within the file and its tables agree; lost clusters are fine. */
+int disk_qcow2_intact(const char *path, struct cc_err *err);
+/* Rewrite as qcow2 version 3 into `to`, which must not exist and is removed on failure. CC_INVALID
+ * when the result would be larger than `max`. */
+int disk_convert(const char *path, enum disk_format format, const char *to, int64_t max,
+                 struct cc_err *err);
+/* Whether a guest would see the same bytes in both. An unreadable qcow2 is not the same. */
+int disk_same_content(const char *path, enum disk_format format, const char *qcow2, bool *ret,
+                      struct cc_err *err);
+
 /* qcow2 overlay over an absolute backing qcow2, grown to `size` if that is larger. */
 int disk_create_overlay(const char *path, const char *backing, int64_t size, struct cc_err *err);
