@@ -228,8 +228,9 @@ static void add_credentials(const struct cidata *c, struct cc_buf *b)
                 cc_buf_str(b, "users:\n  - default\n");
                 line(b, "  - name: ", user);
                 cc_buf_str(b, "    shell: '/bin/bash'\n    no_user_group: true\n"
-                              "    groups: ['sudo']\n"
-                              "    sudo: ['ALL=(ALL) NOPASSWD:ALL']\n    lock_passwd: false\n");
+                              "    groups: 'sudo'\n"
+                              "    sudo: 'ALL=(ALL) NOPASSWD:ALL'\n    lock_passwd: false\n");
+                line(b, "    plain_text_passwd: ", c->password);
         }
         cc_buf_str(b, "ssh_pwauth: true\nchpasswd:\n  expire: false\n  list: [");
         quote(b, pair);

@@ -53,6 +53,7 @@ static int judge(struct source *s, const char *shown, struct cc_err *err)
         uint8_t head[SNIFF_LEN];
         struct qcow2_info info;
         const char *what;
+        enum sniff kind;
         struct stat st;
         size_t n;
         int r;
@@ -63,7 +64,13 @@ static int judge(struct source *s, const char *shown, struct cc_err *err)
         r = cc_pread_all(s->file->fd, head, n, 0, err);
         if (r < 0)
                 return r;
-        if (sniff_bytes(head, n) == SNIFF_QCOW2) {
+        kind = sniff_bytes(head, n);
+        if (kind == SNIFF_GZIP || kind == SNIFF_XZ || kind == SNIFF_ZSTD)
+                return cc_fail(err, CC_INVALID,
+                               "%s is compressed data that cannot be unpacked (damaged, or "
+                               "compressed twice)",
+                               shown);
+        if (kind == SNIFF_QCOW2) {
                 s->format = DISK_QCOW2;
                 r = qcow2_parse(head, n, shown, &info, err);
                 return r < 0 ? r : qcow2_check_foreign(&info, shown, &s->convert, err);
@@ -108,9 +115,8 @@ static int make_qcow2(const struct image_env *env, struct reporter *reporter,
 }
 
 /* Under the blob's exclusive lock. *ret_made: there was none before. */
-static int make_blob(const struct image_env *env, struct reporter *reporter,
-                     const struct source *s, const char *blob, bool verify, bool *ret_made,
-                     struct cc_err *err)
+static int make_blob(const struct image_env *env, struct reporter *reporter, const struct source *s,
+                     const char *blob, bool verify, bool *ret_made, struct cc_err *err)
 {
         CC_FREE char *dir = layout_cloudimg_temp(env->config);
         CC_FREE char *temp = xasprintf("%s/.tmp-%s.qcow2", dir, s->hex);

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/failpoint.h"
 #include "base/fs.h"
 #include "base/json.h"
 #include "base/proc.h"
@@ -321,8 +322,8 @@ static void journal_open(struct download *d)
 
         if (!line)
                 return;
-        d->journal = cc_sys.openat(AT_FDCWD, d->f->journal,
-                                   d->any_done ? flags : flags | O_TRUNC, 0600);
+        d->journal =
+                cc_sys.openat(AT_FDCWD, d->f->journal, d->any_done ? flags : flags | O_TRUNC, 0600);
         if (d->journal >= 0 && !d->any_done &&
             cc_write_all(d->journal, line, strlen(line), NULL) < 0) {
                 close(d->journal);
@@ -420,7 +421,7 @@ static int fetch_part(void *ctx, size_t worker, size_t i, struct cc_err *err)
 
                 if (part_once(&p, h, first, &answer, &e) == 0) {
                         journal_note(d, i);
-                        return 0;
+                        return cc_failpoint("url.part", err);
                 }
                 if (cancel_pending(d->f->cancel))
                         return canceled(err);
