@@ -17,11 +17,12 @@ disk_ext4()
 	kib=$(du -sk --apparent-size "$1" | cut -f 1)
 	inodes=$(find "$1" -xdev | wc -l)
 	rm -f "$2"
-	# No features that the kernels of older distributions lack; fixed identity.
+	truncate -s $((kib + kib / 3 + 32768))K "$2"
+	# A fixed identity, so that the same files give the same bytes.
 	mke2fs -q -t ext4 -d "$1" -L "$3" -m 0 -N $((inodes * 2 + 2048)) \
 		-U 6f636f6f-6e00-4000-8000-000000000001 \
 		-E hash_seed=6f636f6f-6e00-4000-8000-000000000002,root_owner=0:0 \
-		"$2" $((kib + kib / 3 + 32768))k
+		"$2"
 }
 
 # disk_esp DIR OUT MIB: a FAT32 file system of that size holding what is in DIR.
