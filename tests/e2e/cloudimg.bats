@@ -164,11 +164,11 @@ vmm_words()
 	truncate -s 1M "$T/secret"
 	qemu-img create -q -f qcow2 -F raw -b "$T/secret" backed.qcow2
 	qemu-img create -q -f qcow2 -o data_file="$T/data",data_file_raw=on outside.qcow2 1M
-	qemu-img create -q -f qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s \
-		locked.qcow2 1M
 	qemu-img create -q -f vmdk disk.vmdk 1M
 	head -c 2M /dev/urandom >"$T/noise"
 	qemu-img convert -q -f raw -O qcow2 "$T/noise" good.qcow2
+	cp good.qcow2 locked.qcow2
+	printf '\0\0\0\1' | dd of=locked.qcow2 bs=1 seek=32 conv=notrunc status=none
 	head -c 1M good.qcow2 >cut.qcow2
 	head -c 50 good.qcow2 >header.qcow2
 	echo '<html>Please log in</html>' >page
