@@ -30,7 +30,7 @@ static int check_text(const char *field, const char *s, struct cc_err *err)
                 if ((unsigned char)s[i] < ' ' || s[i] == 0x7f)
                         return refuse(field, "has a control character", err);
         /* C1 controls, next line and the Unicode line separators: YAML breaks lines at some. */
-        for (const char *p = s; (p = strchr(p, '\xc2')); p++)
+        for (const char *p = s; (p = strchr(p, 0xc2)); p++)
                 if ((unsigned char)p[1] < 0xa0)
                         return refuse(field, "has a control character", err);
         if (strstr(s, "\xe2\x80\xa8") || strstr(s, "\xe2\x80\xa9") || strstr(s, "\xef\xbb\xbf"))

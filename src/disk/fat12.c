@@ -58,12 +58,19 @@ static void put32(uint8_t *p, uint32_t v)
         put16(p + 2, v >> 16);
 }
 
+/* A field of fixed length, padded with blanks. */
+static void put_text(uint8_t *p, const char *s, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                p[i] = *s ? (uint8_t)*s++ : ' ';
+}
+
 static void write_boot_sector(uint8_t *b, const char *label, uint32_t serial)
 {
         static const uint8_t jump[] = { 0xeb, 0x3c, 0x90 };
 
         memcpy(b, jump, sizeof(jump));
-        memcpy(b + 3, "COCOON  ", 8);
+        put_text(b + 3, "COCOON", 8);
         put16(b + 11, SECTOR);
         b[13] = 1; /* sectors in a cluster */
         put16(b + 14, RESERVED);
@@ -77,8 +84,8 @@ static void write_boot_sector(uint8_t *b, const char *label, uint32_t serial)
         b[36] = 0x80; /* drive */
         b[38] = 0x29; /* serial, label and type follow */
         put32(b + 39, serial);
-        memcpy(b + 43, label, LABEL_LEN);
-        memcpy(b + 54, "FAT12   ", 8);
+        put_text(b + 43, label, LABEL_LEN);
+        put_text(b + 54, "FAT12", 8);
         b[510] = 0x55;
         b[511] = 0xaa;
 }
@@ -231,20 +238,17 @@ int fat12_write(const struct fat12_file *files, size_t n, const char *label, uin
                 uint8_t *image, struct cc_err *err)
 {
         struct volume v = { .image = image, .next_cluster = FIRST_CLUSTER };
-        char padded[LABEL_LEN];
         uint8_t *e;
         int r = 0;
 
         if (!name_valid(label) || strlen(label) > LABEL_LEN)
                 return cc_fail(err, CC_INVALID, "seed volume: bad label");
-        memset(padded, ' ', sizeof(padded));
-        memcpy(padded, label, strlen(label));
         memset(image, 0, FAT12_IMAGE_SIZE);
-        write_boot_sector(image, padded, serial);
+        write_boot_sector(image, label, serial);
         set_fat(&v, 0, 0xf00 | MEDIA);
         set_fat(&v, 1, END_OF_CHAIN);
         e = new_entry(&v);
-        memcpy(e, padded, LABEL_LEN);
+        put_text(e, label, LABEL_LEN);
         e[11] = ATTR_LABEL;
         for (size_t i = 0; i < n && r == 0; i++)
                 r = add_file(&v, files, i, err);

@@ -7,7 +7,7 @@ load lib/net
 load lib/terminal
 
 # Debian boots twice, emulated.
-BATS_TEST_TIMEOUT=600
+export BATS_TEST_TIMEOUT=600
 
 setup()
 {
@@ -48,8 +48,7 @@ with_web()
 nothing_left()
 {
 	[ "$(cocoon image list)" = "No images found." ]
-	[ -z "$(ls -A "$T/root/cloudimg/temp" "$T/root/cloudimg/blobs" | grep -v :)" ]
-	[ -z "$(find "$T/root/oci" -type f)" ]
+	[ -z "$(find "$T/root/cloudimg" "$T/root/oci" -type f)" ]
 }
 
 # $1: the words that the one error line has; the rest: the command.

@@ -456,7 +456,7 @@ static int fetch_parts(struct download *d, struct cc_err *err)
         }
         if (cc_sys.ftruncate(d->fd, d->total) < 0)
                 return cc_fail_errno(err, errno, "size %s", d->f->path);
-        d->clients = xreallocarray(d->clients, conns + 1, sizeof(*d->clients));
+        d->clients = xreallocarray(d->clients, conns + 1, sizeof(struct http *));
         while (d->n_clients < conns && r == 0) {
                 r = http_new(d->f->cancel, &d->clients[d->n_clients], err);
                 d->n_clients += r == 0 ? 1 : 0;
@@ -473,7 +473,7 @@ static int run(struct download *d, struct cc_err *err)
                               0600);
         if (d->fd < 0)
                 return cc_fail_errno(err, errno, "create %s", d->f->path);
-        d->clients = xcalloc(1, sizeof(*d->clients));
+        d->clients = xcalloc(1, sizeof(struct http *));
         r = http_new(d->f->cancel, &d->clients[0], err);
         if (r < 0)
                 return r;

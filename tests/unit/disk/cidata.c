@@ -291,25 +291,24 @@ static void test_volume_limits(void **state)
 static void test_mtools(void **state)
 {
         CC_FREE char *path = cc_path_join(*state, "cidata.img");
-        CC_FREE char *mtype = cc_find_program("mtype");
+        char *(*const texts[])(const struct cidata *) = { cidata_meta_data, cidata_user_data,
+                                                          cidata_network_config };
         const char *const files[] = { "::/meta-data", "::/user-data", "::/network-config" };
-        char *const texts[] = { cidata_meta_data(&full), cidata_user_data(&full),
-                                cidata_network_config(&full) };
         struct cc_err err = CC_ERR_INIT;
+        char *mtype = cc_find_program("mtype");
+        bool missing = !mtype;
 
-        if (!mtype)
-                for (size_t i = 0; i < 3; i++)
-                        free(texts[i]);
-        if (!mtype)
+        free(mtype);
+        if (missing)
                 skip_because("needs mtools");
         assert_ok(cidata_write(&full, path, &err));
         for (size_t i = 0; i < 3; i++) {
                 const char *const argv[] = { "mtype", "-i", path, files[i], NULL };
+                CC_FREE char *want = texts[i](&full);
                 CC_FREE char *out = NULL;
 
                 assert_ok(cc_run_ok(argv, 10000, &out, &err));
-                assert_string_equal(out, texts[i]);
-                free(texts[i]);
+                assert_string_equal(out, want);
         }
 }
 
