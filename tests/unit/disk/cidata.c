@@ -104,17 +104,8 @@ static void assert_refused(const struct cidata *c, const char *text)
 static void test_hostile_values(void **state)
 {
         static const char *const texts[] = {
-                "a\nb",
-                "a\rb",
-                "a\tb",
-                "a\x7f",
-                "a\x1b[0m",
-                "\xc2\x85",
-                "\xe2\x80\xa8x",
-                "\xff",
-                "\xef\xbb\xbf"
-                "x",
-                "\xed\xa0\x80",
+                "a\nb",     "a\rb",          "a\tb", "a\x7f",         "a\x1b[0m",
+                "\xc2\x85", "\xe2\x80\xa8x", "\xff", "x\xef\xbb\xbf", "\xed\xa0\x80",
         };
         static const char *const users[] = { "Root", "a b", "a:b", "-x", "a\n", "../x" };
         static const char *const macs[] = { "", "02:00:00:00:00:0g", "02-00-00-00-00-01",
