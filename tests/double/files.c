@@ -120,9 +120,11 @@ static bool send_body(struct double_files *s, int fd, const char *data, size_t n
         bool stall = n > s->stall_at && n > PROBE_LEN && take(&s->stall);
         bool cut = !stall && n > s->cut_at && n > PROBE_LEN && take(&s->cut);
         size_t limit = stall ? s->stall_at : cut ? s->cut_at : n;
-        bool ok = send_all(fd, data, limit);
+        bool ok;
 
+        /* Before the client can have them. */
         atomic_fetch_add(&s->seen.bytes, (long long)limit);
+        ok = send_all(fd, data, limit);
         if (stall)
                 wait_stop(s, fd);
         return ok && !stall && !cut && !s->no_length;

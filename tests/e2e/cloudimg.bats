@@ -200,11 +200,13 @@ vmm_words()
 	image=$(disk tiny-cloud)
 	with_net
 	cocoon image import tiny "$image"
-	cocoon vm run --name one --memory 512M --nics 2 --user alice --storage 11G \
+	cocoon vm run --name one --memory 512M --nics 2 --user alice --password geheim --storage 11G \
 		--data-disk size=64M,mount=/srv/data --data-disk size=16M,fstype=none,mount= tiny
 	[ "$(stat -c '%a %s' "$(field one '.storage_configs[-1].path')")" = "600 1048576" ]
 	[ "$(field one '[.storage_configs[].role] | join(" ")')" = "cow data data cidata" ]
 	vmm_words one | grep -q cidata.img
+	# The password is there, and nowhere else.
+	[ "$(grep -rlaF geheim "$T/run" "$T/log" "$T/root/meta")" = "$(field one '.storage_configs[-1].path')" ]
 	ip=$(field one '[.network_configs[].network.ip] | join(",")')
 	wait_console one "cocoon-tiny seed: instance=$(field one .id) user=alice mounts=1 network=2"
 	wait_console one "cocoon-tiny ready: hostname=one disks=4 net=$ip"
@@ -214,6 +216,8 @@ vmm_words()
 	# What a VM is made of stays while the image goes.
 	cocoon image rm tiny
 	cocoon vm stop one
+	[ -z "$(grep -rlaF geheim "$T/run" "$T/log" "$T/root/meta")" ]
+	[ "$(stat -c '%a %s' "$(field one '.storage_configs[-1].path')")" = "600 1048576" ]
 	qemu-img info --output=json "$(field one '.storage_configs[0].path')" >"$T/info"
 	[ "$(jq '."virtual-size"' "$T/info")" = $((11 << 30)) ]
 	[[ $(jq -r '."backing-filename"' "$T/info") == "$T/root/cloudimg/blobs/"*.qcow2 ]]

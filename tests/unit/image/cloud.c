@@ -67,11 +67,23 @@ static char *blob_of(const struct world *w, const struct image_record *image)
         return layout_cloudimg_blob(&w->config, image->content_sum + 7);
 }
 
+/* Also those whose name starts with a dot. */
+static size_t count_all(const struct world *w, const char *sub)
+{
+        CC_FREE char *path = xasprintf("%s/%s", w->config.root_dir, sub);
+        CC_DIR DIR *d = opendir(path);
+        size_t n = 0;
+
+        for (struct dirent *e; d && (e = readdir(d));)
+                n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 ? 1 : 0;
+        return n;
+}
+
 /* Only the blobs of `n` images are there. */
 static void assert_blobs(const struct world *w, size_t n)
 {
-        assert_int_equal(count_entries(w, "cloudimg/blobs"), n);
-        assert_int_equal(count_entries(w, "cloudimg/temp"), 0);
+        assert_int_equal(count_all(w, "cloudimg/blobs"), n);
+        assert_int_equal(count_all(w, "cloudimg/temp"), 0);
 }
 
 static void assert_content(const struct world *w, const struct image_record *image, const void *raw,
@@ -656,6 +668,44 @@ static void test_resume_in_another_process(void **state)
         double_files_stop(&s);
 }
 
+/* Killed when all was fetched: nothing comes again. */
+static void test_killed_while_converting(void **state)
+{
+        struct world *w = *state;
+        size_t n = 4 * MIB;
+        CC_FREE char *raw = raw_disk(n, 1);
+        IMAGE_RECORD struct image_record image = IMAGE_RECORD_INIT;
+        struct cc_err err = CC_ERR_INIT;
+        CC_FREE char *url = NULL;
+        pid_t pid;
+        int status;
+
+        need_tool("qemu-img");
+        SERVE(s, raw, n);
+        url = url_of(&s, "/disk");
+        (void)setenv("COCOON_FAILPOINT", "cloudimg.blob", 1);
+        pid = fork();
+        if (pid == 0) {
+                struct meta_open_args args = { .root_dir = w->config.root_dir,
+                                               .run_dir = w->config.run_dir };
+
+                if (meta_open(&args, &w->env.meta, NULL) < 0)
+                        _exit(2);
+                (void)image_pull(&w->env, url, false, &image, NULL, NULL);
+                _exit(3);
+        }
+        (void)unsetenv("COCOON_FAILPOINT");
+        assert_true(waitpid(pid, &status, 0) == pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        assert_int_equal(count_entries(w, "cloudimg/blobs"), 0);
+        s.seen.bytes = 0;
+        assert_ok(pull(w, url, false, &image, NULL, &err), &err);
+        assert_int_equal(s.seen.bytes, 8);
+        assert_content(w, &image, raw, n);
+        assert_blobs(w, 1);
+        double_files_stop(&s);
+}
+
 static void test_resume_after_a_broken_network(void **state)
 {
         struct world *w = *state;
@@ -886,6 +936,7 @@ int main(void)
                 T(test_expired_redirect),
                 T(test_weak_validators),
                 T(test_resume_in_another_process),
+                T(test_killed_while_converting),
                 T(test_resume_after_a_broken_network),
                 T(test_resume_needs_the_same_file),
                 T(test_damaged_journal),
