@@ -197,13 +197,14 @@ int cloud_commit(const struct image_env *env, struct reporter *reporter, const c
                 r = digest_of_fd(file->fd, s.hex, NULL, err);
         if (r < 0)
                 return r;
-        reporter_phase(reporter, IMAGE_COMMIT);
         blob = layout_cloudimg_blob(env->config, s.hex);
         lock_path = layout_blob_lock(env->config, s.hex);
         /* Held until the record names the blob, so that gc cannot take it in between. */
         r = cc_lock(lock_path, CC_LOCK_EXCLUSIVE, "image", 0, &lock, err);
         if (r == 0)
                 r = make_blob(env, reporter, &s, blob, verify, &made, err);
+        if (r == 0)
+                reporter_phase(reporter, IMAGE_COMMIT);
         if (r == 0)
                 r = put_record(env, ref, &s, blob, ret, err);
         if (r < 0 && made) {
