@@ -183,7 +183,7 @@ static int collect_blob(struct gc *gc, const char *hex, char **ret_detail, int64
         *ret_detail = xasprintf("blob=%s", hex);
         if (gc->dry_run) {
                 r = meta_blob_pins(gc->e->meta, hex, &pins, err);
-                return r < 0 ? r : pins == 0;
+                return r < 0 || pins ? r : GC_WOULD;
         }
         r = bury(gc, hex, err);
         if (r <= 0)
@@ -195,7 +195,7 @@ static int collect_blob(struct gc *gc, const char *hex, char **ret_detail, int64
                 r = cc_failpoint("gc.removed", err);
         if (r == 0)
                 r = forget(gc, hex, err);
-        return r < 0 ? r : 1;
+        return r < 0 ? r : GC_DONE;
 }
 
 static int collect_temp(struct gc *gc, const struct gc_candidate *c, char **ret_detail,
@@ -209,7 +209,7 @@ static int collect_temp(struct gc *gc, const struct gc_candidate *c, char **ret_
         *ret_detail = xasprintf("temp=%s", c->id);
         if (!gc->dry_run)
                 r = cc_rm_rf(c->path, err);
-        return r < 0 ? r : 1;
+        return r < 0 ? r : gc->dry_run ? GC_WOULD : GC_DONE;
 }
 
 int gc_blob_collect(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,

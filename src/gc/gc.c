@@ -12,6 +12,7 @@
 
 /* Behind the drivers. Images come after all that may unpin them. */
 static const struct gc_module others[] = {
+        { .name = "snapshot", .scan = gc_snapshots_scan, .collect = gc_snapshots_collect },
         { .name = "oci", .scan = gc_oci_scan, .collect = gc_blob_collect },
         { .name = "cloudimg", .scan = gc_cloudimg_scan, .collect = gc_blob_collect },
         { .name = "vmlock", .scan = gc_locks_scan, .collect = gc_locks_collect },
@@ -53,19 +54,20 @@ void gc_report_clear(struct gc_report *r)
 }
 
 void gc_collected(struct gc *gc, const char *module, const char *id, const char *reason,
-                  char *detail, int64_t bytes)
+                  char *detail, int64_t bytes, bool would)
 {
         struct gc_report *r = gc->report;
         CC_FREE char *tag = xasprintf("gc.%s", module);
 
-        cc_info(tag, "%s %s reason=%s", gc->dry_run ? "would collect" : "collected",
-                detail ? detail : id, reason);
+        cc_info(tag, "%s %s reason=%s", would ? "would collect" : "collected", detail ? detail : id,
+                reason);
         r->items = xreallocarray(r->items, r->n_items + 1, sizeof(*r->items));
         r->items[r->n_items++] = (struct gc_item){
                 .module = module,
                 .reason = reason,
                 .id = xstrdup(id),
                 .detail = detail,
+                .would = would,
                 .bytes = bytes,
         };
 }
@@ -109,7 +111,8 @@ static int collect(struct gc *gc, const struct gc_module *mod, struct cc_err *er
                         return cc_fail(err, CC_CANCELED, "interrupted");
                 r = mod->collect(gc, mod, c, &detail, &bytes, &why);
                 if (r > 0)
-                        gc_collected(gc, mod->name, c->id, c->reason, TAKE_PTR(detail), bytes);
+                        gc_collected(gc, mod->name, c->id, c->reason, TAKE_PTR(detail), bytes,
+                                     r == GC_WOULD);
                 else if (r < 0)
                         gc_failed(gc, mod->name, c->id, &why);
         }
@@ -129,12 +132,18 @@ static int cycle(struct gc *gc, struct cc_err *err)
         return r;
 }
 
-int gc_run(struct engine *e, bool dry_run, struct gc_report *ret, struct cc_err *err)
+int gc_run(struct engine *e, const struct gc_options *options, struct gc_report *ret,
+           struct cc_err *err)
 {
         CC_FREE char *dir = layout_lock_dir(e->config);
         CC_FREE char *path = cc_path_join(dir, "gc.lock");
         GC_REPORT struct gc_report report = { 0 };
-        struct gc gc = { .e = e, .dry_run = dry_run, .report = &report };
+        struct gc gc = {
+                .e = e,
+                .options = options,
+                .dry_run = options->dry_run,
+                .report = &report,
+        };
         int64_t start = cc_monotonic();
         CC_CLOSE int lock = -1;
         int r = gc_lock(path, &lock, err);

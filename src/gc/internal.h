@@ -5,6 +5,7 @@
 
 struct gc {
         struct engine *e;
+        const struct gc_options *options;
         bool dry_run;
         struct gc_report *report;
 };
@@ -24,6 +25,8 @@ void gc_list_add(struct gc_list *l, const char *id, const char *reason, char *pa
 void gc_list_clear(struct gc_list *l); /* also the cleanup function */
 #define GC_LIST CC_CLEANUP(gc_list_clear)
 
+enum { GC_DONE = 1, GC_WOULD = 2 };
+
 struct gc_module;
 struct gc_module {
         const char *name;
@@ -31,8 +34,8 @@ struct gc_module {
         /* Append all candidates. Reads only. */
         int (*scan)(struct gc *gc, const struct gc_module *mod, struct gc_list *ret,
                     struct cc_err *err);
-        /* Remove one: 1 done (*ret_detail and *ret_bytes describe it), 0 no garbage after all or in
-         * use. In a dry run everything but the removal. */
+        /* Remove one: GC_DONE, or GC_WOULD where nothing is to change (*ret_detail and *ret_bytes
+         * describe it), 0 no garbage after all or in use. */
         int (*collect)(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,
                        char **ret_detail, int64_t *ret_bytes, struct cc_err *err);
 };
@@ -65,6 +68,10 @@ int gc_cloudimg_scan(struct gc *gc, const struct gc_module *mod, struct gc_list 
                      struct cc_err *err);
 int gc_blob_collect(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,
                     char **ret_detail, int64_t *ret_bytes, struct cc_err *err);
+int gc_snapshots_scan(struct gc *gc, const struct gc_module *mod, struct gc_list *ret,
+                      struct cc_err *err);
+int gc_snapshots_collect(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,
+                         char **ret_detail, int64_t *ret_bytes, struct cc_err *err);
 int gc_locks_scan(struct gc *gc, const struct gc_module *mod, struct gc_list *ret,
                   struct cc_err *err);
 int gc_locks_collect(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,
@@ -80,5 +87,5 @@ int gc_recover(struct gc *gc, struct cc_err *err);
 
 /* ---- gc.c ---- */
 void gc_collected(struct gc *gc, const char *module, const char *id, const char *reason,
-                  char *detail /* taken, may be NULL */, int64_t bytes);
+                  char *detail /* taken, may be NULL */, int64_t bytes, bool would);
 void gc_failed(struct gc *gc, const char *module, const char *id, const struct cc_err *why);

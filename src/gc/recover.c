@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "config/layout.h"
 #include "gc/internal.h"
+#include "vm/snapshot.h"
 
 struct entry {
         char *kind, *id;
@@ -77,6 +78,13 @@ static int recover(struct gc *gc, const struct entry *t, bool *ret_done, struct 
                 return vm_finish_removal(gc->e, t->id, ret_done, err);
         if (cc_streq(t->kind, "blob"))
                 return recover_blob(gc, t, ret_done, err);
+        if (cc_streq(t->kind, "snapshot")) {
+                struct cc_err why = CC_ERR_INIT;
+                int r = vm_snapshot_rm(gc->e, t->id, &why);
+
+                *ret_done = r == 0;
+                return r == 0 || r == -CC_BUSY ? 0 : cc_err_copy(err, &why);
+        }
         return cc_fail(err, CC_UNSUPPORTED, "tombstone of unknown kind \"%s\"", t->kind);
 }
 
@@ -94,7 +102,7 @@ int gc_recover(struct gc *gc, struct cc_err *err)
                         gc_failed(gc, "tombstone", t->id, &why);
                 else if (done)
                         gc_collected(gc, "tombstone", t->id, "interrupted-removal",
-                                     xasprintf("kind=%s id=%s", t->kind, t->id), 0);
+                                     xasprintf("kind=%s id=%s", t->kind, t->id), 0, gc->dry_run);
         }
         return r;
 }

@@ -102,7 +102,7 @@ static int staging_in_use(struct gc *gc, const char *id, bool *ret, struct cc_er
         }
         if (r < 0)
                 return cc_err_copy(err, &why);
-        *ret = json_object_get(vm.extra, "restore_pending") != NULL;
+        *ret = vm.restore_pending != NULL;
         return 0;
 }
 
@@ -132,12 +132,12 @@ static int collect_dir(struct gc *gc, const struct hv_driver *drv, const struct 
         *ret_detail = xasprintf("id=%s %s=%s", c->id, c->reason == orphan_log ? "logDir" : "runDir",
                                 c->path);
         if (gc->dry_run)
-                return 1;
+                return GC_WOULD;
         if (c->reason != orphan_staging)
                 r = kill_orphan(gc, drv, c->id, err);
         if (r >= 0)
                 r = cc_rm_rf(c->path, err);
-        return r < 0 ? r : 1;
+        return r < 0 ? r : GC_DONE;
 }
 
 /* Only whether it could be collected now. */
@@ -173,7 +173,7 @@ static int collect_creation(struct gc *gc, const struct gc_candidate *c, char **
                         return r;
         }
         *ret_detail = xasprintf("id=%s", c->id);
-        return 1;
+        return gc->dry_run ? GC_WOULD : GC_DONE;
 }
 
 int gc_vms_collect(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,

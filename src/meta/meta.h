@@ -99,6 +99,17 @@ int meta_image_ref_delete(struct meta *m, const char *kind, const char *ref, str
 /* How many image digests, VMs and snapshots pin the blob. */
 int meta_blob_pins(struct meta *m, const char *hex, int64_t *ret, struct cc_err *err);
 
+/* IDs of snapshots, all or the unfinished ones, sorted bytewise. */
+int meta_snapshot_ids(struct meta *m, bool pending_only, struct cc_strv *ret, struct cc_err *err);
+
+/* When finished snapshots were used last, the most recent first; no record is parsed. */
+struct meta_snapshot_use {
+        const char *id, *name; /* name "" none */
+        int64_t bytes, accessed_at /* 0 never */, created_at;
+};
+typedef void (*meta_snapshot_use_fn)(void *ctx, const struct meta_snapshot_use *use);
+int meta_snapshot_uses(struct meta *m, meta_snapshot_use_fn fn, void *ctx, struct cc_err *err);
+
 /* Every pinned blob (hex), sorted bytewise. */
 int meta_blobs(struct meta *m, struct cc_strv *ret, struct cc_err *err);
 /* ---- Snapshots ---- */

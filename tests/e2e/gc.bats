@@ -180,3 +180,50 @@ clean()
 	[ ! -e "$T/root/locks/vm/$id.lock" ]
 	[ ! -e "$T/root/locks/vm/$id.console.lock" ]
 }
+
+# row ID NAME USED BYTES [PENDING]: a snapshot as the store knows it, with a directory.
+row()
+{
+	mkdir -p "$T/root/snapshot/localfile/$1"
+	db "INSERT INTO snapshots(id, name, pending, created_at, accessed_at, bytes, data) VALUES('$1', '$2',
+		${5:-0}, 1, $3, $4, json_object('id', '$1', 'name', '$2', 'hypervisor', 'qemu', 'bytes', $4, 'cpu', 1,
+		'memory', 536870912, 'storage', 10737418240, 'pending', json('${6:-false}'),
+		'data_dir', '$T/root/snapshot/localfile/$1'))"
+}
+
+ids()
+{
+	jq -c '[.collected[] | select(.module == "snapshot") | [.id[0:1], .reason]] | sort' <<<"$output"
+}
+
+@test "snapshots: unfinished and unknown ones go, finished ones only when asked, the least used first" {
+	local now a b c
+
+	now=$(date +%s%N)
+	a=$(printf 'A%.0s' {1..26}) b=$(printf 'B%.0s' {1..26}) c=$(printf 'C%.0s' {1..26})
+	cocoon image list >/dev/null
+	row "$a" old $((now - 3600000000000)) 100
+	row "$b" mid $((now - 60000000000)) 100
+	row "$c" new "$now" 100
+	row DDDDDDDDDDDDDDDDDDDDDDDDDD building 0 0 1 true
+	mkdir "$T/root/snapshot/localfile/EEEEEEEEEEEEEEEEEEEEEEEEEE"
+
+	run -1 cocoon gc --snapshot-keep 1
+	[[ $output == *"--snapshot-keep requires --snapshot"* ]]
+	run -1 cocoon gc --snapshot --snapshot-age=-1s
+	[[ $output == *"--snapshot-age must not be negative"* ]]
+
+	run -0 --separate-stderr cocoon gc --dry-run --snapshot -o json
+	[ "$(ids)" = '[["A","lru-all"],["B","lru-all"],["C","lru-all"],["D","stale-pending"],["E","orphan"]]' ]
+	run -0 --separate-stderr cocoon gc --snapshot --snapshot-keep 2 --snapshot-age 30m --snapshot-dry-run -o json
+	[ "$(ids)" = '[["A","lru-age+lru-keep"],["D","stale-pending"],["E","orphan"]]' ]
+	[ "$(db 'SELECT group_concat(substr(id, 1, 1), "") FROM (SELECT id FROM snapshots ORDER BY id)')" = ABC ]
+	run -0 --separate-stderr cocoon gc --snapshot --snapshot-size 200 -o json
+	[ "$(ids)" = '[["A","lru-size"]]' ]
+	exec 9>"$T/root/locks/snap/$c.lock"
+	flock -s 9
+	run -0 cocoon gc --snapshot
+	[[ $output == *"id=$b name=mid bytes=100 last_accessed="*"reason=lru-all"* ]]
+	[ "$(ls "$T/root/snapshot/localfile")" = "$c" ]
+	exec 9>&-
+}
