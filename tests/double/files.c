@@ -156,7 +156,10 @@ static bool serve_file(struct double_files *s, int fd, const char *request)
                 return reply(fd, s->busy_status, "");
         validators(s, valid, sizeof(valid));
         n = snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\n%s", partial ? 206 : 200, valid);
-        if (partial)
+        if (partial && s->no_total)
+                n += snprintf(head + n, sizeof(head) - (size_t)n,
+                              "Content-Range: bytes %llu-%llu/*\r\n", from, to);
+        else if (partial)
                 n += snprintf(head + n, sizeof(head) - (size_t)n,
                               "Content-Range: bytes %llu-%llu/%zu\r\n",
                               from + (s->wrong_range && from ? 1 : 0), to, s->len);

@@ -245,6 +245,32 @@ vmm_words()
 	[ "$(field late .first_booted)" = true ]
 }
 
+@test "a clone gets a seed of its own, without credentials" {
+	local seed
+
+	need mtype
+	cocoon image import tiny "$(disk tiny-cloud)"
+	cocoon vm run --name source --memory 512M --network user --password geheim tiny
+	wait_console source 'cocoon-tiny ready: hostname=source'
+	cocoon snapshot save --name saved source
+	cocoon vm clone --name copy saved
+	seed=$(field copy '.storage_configs[-1].path')
+	[ "$seed" = "$T/run/qemu/$(field copy .id)/cidata.img" ]
+	run -0 mtype -i "$seed" ::/meta-data
+	[ "$output" = "instance-id: '$(field copy .id)'
+local-hostname: 'copy'" ]
+	run -0 mtype -i "$seed" ::/network-config
+	[[ $output == *"macaddress: '$(field copy '.network_configs[0].mac')'"* ]]
+	[ "$(grep -caF geheim "$seed")" = 0 ]
+	# The device of the restored guest shows it.
+	run -0 console copy 'dd if=/dev/vdb bs=512 skip=21 count=1 2>/dev/null'
+	[[ $output == *"$(field copy .id)"* ]]
+	# It counts as booted.
+	cocoon vm stop copy
+	cocoon vm start copy
+	[ "$(vmm_words copy | grep -c cidata.img)" = 0 ]
+}
+
 @test "what a cloud image cannot be given is refused before anything is made" {
 	cocoon image import tiny "$(disk tiny-cloud)"
 	refused "control character" cocoon vm create --data-disk $'size=16M,mount=/a\vb' tiny

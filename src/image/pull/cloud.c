@@ -212,6 +212,7 @@ int cloud_commit(const struct image_env *env, struct reporter *reporter, const c
                 (void)cc_unlink(blob, NULL);
                 cc_uninterruptible_end();
         }
+        cloud_temp_sweep(env->config);
         if (r == 0)
                 reporter_phase(reporter, IMAGE_DONE);
         return r;

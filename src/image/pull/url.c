@@ -240,8 +240,11 @@ static int stream_once(struct download *d, bool range, struct http_response *ans
                 d->total = s.total;
                 return check_size(d, d->total, err);
         }
-        if (answer->status == 206 && range)
+        if (answer->status == 206 && range) {
+                /* Ranges, but of a file without an end. */
+                http_response_clear(answer);
                 return stream_once(d, false, answer, ret_whole, err);
+        }
         return 0;
 }
 

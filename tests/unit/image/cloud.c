@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "base/proc.h"
 #include "base/sys.h"
@@ -269,20 +271,21 @@ static void test_without_ranges(void **state)
         CC_FREE char *raw = raw_disk(MIB, 1);
 
         need_tool("qemu-img");
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 4; i++) {
                 IMAGE_RECORD struct image_record image = IMAGE_RECORD_INIT;
                 struct cc_err err = CC_ERR_INIT;
                 CC_FREE char *url = NULL;
 
                 SERVE(s, raw, MIB);
-                s.no_ranges = true;
+                s.no_ranges = i < 3;
+                s.no_total = i == 3;
                 s.no_length = i == 1;
                 s.cut = i == 2 ? 2 : 0;
                 s.cut_at = 300000;
                 url = url_of(&s, "/disk");
                 assert_ok(pull(w, url, true, &image, NULL, &err), &err);
                 assert_content(w, &image, raw, MIB);
-                assert_int_equal(s.seen.requests, i == 2 ? 3 : 1);
+                assert_int_equal(s.seen.requests, i == 2 ? 3 : i == 3 ? 2 : 1);
                 double_files_stop(&s);
         }
         assert_blobs(w, 1);
@@ -792,6 +795,47 @@ static void test_damaged_journal(void **state)
         }
 }
 
+/* What was left long ago goes; what is young or in use stays. */
+static void test_leftovers(void **state)
+{
+        static const char *const names[] = { "pull-0123456789abcdef.img",
+                                             "import-X.img",
+                                             ".tmp-x.qcow2",
+                                             "pull-young.img",
+                                             "pull-used.img",
+                                             "other" };
+        struct world *w = *state;
+        CC_FREE char *raw = raw_disk(MIB, 1);
+        IMAGE_RECORD struct image_record image = IMAGE_RECORD_INIT;
+        struct cc_err err = CC_ERR_INIT;
+        CC_FREE char *url = NULL;
+        CC_CLOSE int used = -1;
+
+        need_tool("qemu-img");
+        for (size_t i = 0; i < CC_ARRAY_LEN(names); i++) {
+                CC_FREE char *path = xasprintf("%s/cloudimg/temp/%s", w->config.root_dir, names[i]);
+                const struct timespec old[2] = { { .tv_sec = time(NULL) - 4000 },
+                                                 { .tv_sec = time(NULL) - 4000 } };
+
+                assert_ok(cc_publish(path, "x", 1, 0600, &err), &err);
+                if (i == 4) {
+                        used = open(path, O_RDONLY | O_CLOEXEC);
+                        assert_int_equal(flock(used, LOCK_EX), 0);
+                }
+                if (i != 3)
+                        assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+        }
+        SERVE(s, raw, MIB);
+        url = url_of(&s, "/disk");
+        assert_ok(pull(w, url, false, &image, NULL, &err), &err);
+        double_files_stop(&s);
+        for (size_t i = 0; i < CC_ARRAY_LEN(names); i++) {
+                CC_FREE char *path = xasprintf("%s/cloudimg/temp/%s", w->config.root_dir, names[i]);
+
+                assert_int_equal(cc_exists(path), i >= 3);
+        }
+}
+
 static void test_force(void **state)
 {
         struct world *w = *state;
@@ -940,6 +984,7 @@ int main(void)
                 T(test_resume_after_a_broken_network),
                 T(test_resume_needs_the_same_file),
                 T(test_damaged_journal),
+                T(test_leftovers),
                 T(test_force),
                 T(test_concurrent_pulls),
                 T(test_full_disk),
