@@ -130,18 +130,12 @@ static int prepare(struct clone *c, struct cc_err *err)
 
 static void default_name(struct clone *c)
 {
-        char id8[CC_ID8_LEN + 1];
-
         if (!cc_isempty(c->req->name)) {
                 cc_strset(&c->vm.config.name, c->req->name);
                 return;
         }
-        for (size_t i = 0; i < CC_ID8_LEN; i++)
-                id8[i] = (char)(c->vm.id[i] >= 'A' && c->vm.id[i] <= 'Z' ? c->vm.id[i] + 32
-                                                                         : c->vm.id[i]);
-        id8[CC_ID8_LEN] = '\0';
         free(c->vm.config.name);
-        c->vm.config.name = xasprintf("cocoon-clone-%s", id8);
+        c->vm.config.name = xasprintf("cocoon-clone-%.*s", CC_ID8_LEN, c->vm.id);
 }
 
 static int identify(struct clone *c, const char *id, struct cc_err *err)
