@@ -33,7 +33,9 @@ enum {
         HV_CAP_NIC_SWAP = 1 << 15,    /* a clone gets new NICs; else the guest keeps the source's */
         HV_CAP_FIXED_PATHS = 1 << 16, /* device state names disks by the source's absolute paths */
         HV_CAP_BALLOON = 1 << 17,     /* machines have a balloon unless told otherwise */
-        HV_CAP_DISK_REQUEUE = 1 << 18, /* a clone may have other disk queue sizes */
+        HV_CAP_ELF_KERNEL = 1 << 18,  /* boots an uncompressed ELF kernel, no bzImage */
+        HV_CAP_ONE_QUEUE = 1 << 19,   /* TAP devices must have a single queue pair */
+        HV_CAP_DISK_REQUEUE = 1 << 20, /* a clone may have other disk queue sizes */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */
@@ -42,6 +44,7 @@ struct hv_env {
         const char *accel;     /* auto | kvm | tcg */
         const char *firmware;  /* "" search */
         const char *bios;      /* "" search */
+        const char *root_dir;  /* holds firmware/ and boot files */
         const char *cache_dir; /* may hold verdicts valid for this boot, e.g. the KVM probe's */
         bool balloon;
         int socket_wait_ms;
@@ -91,12 +94,14 @@ struct vm_spec {
 struct vm_proc {
         pid_t pid;
         uint64_t starttime;
-        int pidfd; /* owned */
+        int pidfd;   /* owned */
+        int console; /* owned; from launch() of a driver that makes the console itself: the end for
+                        the relay. -1: console_open() opens it */
 };
 void vm_proc_clear(struct vm_proc *p); /* closes; also the cleanup function */
 #define VM_PROC_INIT                                                                               \
         {                                                                                          \
-                .pidfd = -1                                                                        \
+                .pidfd = -1, .console = -1                                                         \
         }
 #define VM_PROC CC_CLEANUP(vm_proc_clear)
 
@@ -167,6 +172,7 @@ struct hv_driver {
         const char *console_prefix; /* leading part of the kernel command line (images.md §6) */
         unsigned caps;
         size_t max_disks, max_nics;
+        size_t max_devices; /* disks and NICs together; 0: no common limit */
 
         /* ---- required ---- */
 
@@ -174,6 +180,8 @@ struct hv_driver {
          * what follows "using <name> with " in messages: "kvm", or
          * "emulation (tcg): <reason>; expect 10-50x slower guests". UNAVAILABLE names the fix. */
         int (*probe)(const struct hv_env *env, struct cc_buf *detail, struct cc_err *err);
+        /* The version of the installed VMM, "53.0", into *ret; errors as probe. */
+        int (*version)(const struct hv_env *env, struct cc_buf *ret, struct cc_err *err);
         /* Check a spec without side effects: limits and combinations. Also used before reserving.
          */
         int (*check)(const struct hv_env *env, const struct vm_spec *spec, struct cc_err *err);
@@ -184,7 +192,7 @@ struct hv_driver {
         int (*launch)(const struct hv_env *env, const struct vm_spec *spec, struct vm_proc *ret,
                       struct cc_err *err);
         /* The live process of a VM, verified (state.md §3 live check), or -CC_NOT_FOUND without
-         * text. starttime 0: not recorded. */
+         * text; -CC_IO, also without text, when that cannot be told. starttime 0: not recorded. */
         int (*find)(const char *run_dir, const char *log_dir, uint64_t starttime,
                     struct vm_proc *ret);
         /* Ask the live VMM what it is doing. A slow answer is CC_TIMEOUT ("busy"), never "dead". */
@@ -196,20 +204,34 @@ struct hv_driver {
                     int grace_ms, struct cc_err *err);
         /* Resume a paused VM (state.md §8). */
         int (*resume)(const struct hv_env *env, const char *run_dir, struct cc_err *err);
+        /* Asked before the directories of a VM without a live process go: STATE when its control
+         * socket still answers, so that a VMM exists which find() cannot see. NULL: find() sees
+         * all. */
+        int (*vacant)(const struct hv_env *env, const char *run_dir, struct cc_err *err);
         /* Names of runtime files in the run dir, NULL-terminated: removed after stop and before
          * start. */
         const char *const *runtime_files;
         /* Path of the socket shown as socket_path, relative to the run dir. */
         const char *socket_name;
-        /* Socket of the guest's serial line, relative to the run dir, for the console relay, and
-         * the file below the log dir to which the VMM copies that line (the relay keeps it below 8
-         * MiB). NULL: none. */
-        const char *serial_name, *console_log_name;
+        /* The end of the guest's console that its one reader holds, of a live VMM: a connected
+         * serial socket, a PTY's master or its slave; nonblocking, owned by the caller. Asked again
+         * when it ends while the VMM lives. UNAVAILABLE when there is none (yet). NULL: no
+         * console. */
+        int (*console_open)(const char *run_dir, int vmm_pidfd, int *ret, struct cc_err *err);
+        /* The file below the log dir to which the VMM copies its console (the relay keeps it below
+         * 8 MiB). NULL: none. */
+        const char *console_log_name;
         /* The launch as an argv for `vm debug`, from the launcher's own builder, in the form that a
          * shell can start: what a launch passes as descriptors goes by name, the console is the
          * terminal. Files to copy first are added to *ret_copies as pairs (from, to). */
         int (*debug)(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
                      struct cc_strv *ret_copies, struct cc_err *err);
+        /* The requests to socket_name that follow such a launch and boot the guest, as triples of
+         * method, target and body, from the launcher's own builder. NULL: the argv says it all. */
+        int (*debug_requests)(const struct hv_env *env, const struct vm_spec *spec,
+                              struct cc_strv *ret, struct cc_err *err);
+        /* What to know about the terminal of that launch, for a comment above it. */
+        const char *debug_hint;
 
         /* ---- with HV_CAP_SNAPSHOT; all but rewire, settle and sidecar required ---- */
 
@@ -263,6 +285,12 @@ const struct hv_driver *hv_driver_at(size_t i);
 /* One message in one place for a refused capability: "<what>: backend <name> does not support
  * <what>". */
 int hv_require(const struct hv_driver *drv, unsigned cap, const char *what, struct cc_err *err);
+
+/* console_open() of the driver named `driver`: what the console relay is given (its
+ * console_open_fn).
+ */
+int hv_console_open(const char *driver, const char *run_dir, int vmm_pidfd, int *ret,
+                    struct cc_err *err);
 
 /* KVM probe of qemu.md §10, cached by boot id in cache_dir (NULL: not cached). Returns 0 when KVM
  * runs guest code at hardware speed; else -CC_UNAVAILABLE with the reason as text. */

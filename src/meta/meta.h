@@ -69,6 +69,12 @@ int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
 int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
                   struct cc_err *err);
 
+/* IDs of all VMs, and of one driver's in one state, sorted bytewise. */
+int meta_vm_ids(struct meta *m, struct cc_strv *ret, struct cc_err *err);
+int meta_vm_ids_in_state(struct meta *m, const char *driver, const char *state, struct cc_strv *ret,
+                         struct cc_err *err);
+int meta_vm_exists(struct meta *m, const char *id, bool *ret, struct cc_err *err);
+
 /* Delete the row; leaves a vm_gone row for watchers. Absent is fine. */
 int meta_vm_delete(struct meta *m, const char *id, struct cc_err *err);
 
@@ -93,6 +99,19 @@ int meta_image_ref_delete(struct meta *m, const char *kind, const char *ref, str
 /* How many image digests, VMs and snapshots pin the blob. */
 int meta_blob_pins(struct meta *m, const char *hex, int64_t *ret, struct cc_err *err);
 
+/* IDs of snapshots, all or the unfinished ones, sorted bytewise. */
+int meta_snapshot_ids(struct meta *m, bool pending_only, struct cc_strv *ret, struct cc_err *err);
+
+/* When finished snapshots were used last, the most recent first; no record is parsed. */
+struct meta_snapshot_use {
+        const char *id, *name; /* name "" none */
+        int64_t bytes, accessed_at /* 0 never */, created_at;
+};
+typedef void (*meta_snapshot_use_fn)(void *ctx, const struct meta_snapshot_use *use);
+int meta_snapshot_uses(struct meta *m, meta_snapshot_use_fn fn, void *ctx, struct cc_err *err);
+
+/* Every pinned blob (hex), sorted bytewise. */
+int meta_blobs(struct meta *m, struct cc_strv *ret, struct cc_err *err);
 /* ---- Snapshots ---- */
 
 /* Insert a new row, usually pending. CONFLICT: `snapshot name "X" already in use by <id>` (code

@@ -56,6 +56,7 @@ void vm_hv_env(const struct config *c, const struct hv_driver *drv, struct hv_en
                 .accel = c->qemu_accel,
                 .firmware = c->qemu_firmware,
                 .bios = c->qemu_bios,
+                .root_dir = c->root_dir,
                 .cache_dir = c->run_dir,
                 .balloon = c->qemu_balloon,
                 .socket_wait_ms = (int)(c->socket_wait_timeout_seconds * 1000),

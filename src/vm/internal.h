@@ -39,6 +39,10 @@ void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, 
  * without one the command line decides. */
 int vm_find_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret);
 
+/* The same for verbs that act on the answer: 1 live, 0 not live, negative when nobody can tell. */
+int vm_is_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret,
+               struct cc_err *err);
+
 /* ---- cmdline.c ---- */
 
 /* Longest kernel command line, the terminating NUL included. */
@@ -51,7 +55,17 @@ int vm_rebuild_cmdline(const struct config *c, const struct hv_driver *drv, stru
 /* Whether a mount point survives the guest's word splitting; another is left to the user. */
 bool vm_cmdline_carries(const char *path);
 
+/* ---- kernel.c ---- */
+
+/* Put into the record the kernel file that this driver boots, extracting it from the image's if
+ * need be (HV_CAP_ELF_KERNEL): again when what is there is older or damaged. Nothing is left behind
+ * by a failure. */
+int vm_kernel_ready(const struct hv_driver *drv, struct vm_record *vm, struct cc_err *err);
+
 /* ---- spec.c ---- */
+
+/* Queues of a new NIC (2 per pair), 0: as many as the provider chooses. */
+int64_t vm_nic_queues(const struct hv_driver *drv);
 
 /* A vm_spec with the arrays that it points to; strings borrowed from the record. */
 struct vm_spec_buf {
@@ -116,7 +130,8 @@ void vm_start_relay(struct engine *e, const struct hv_driver *drv, const struct 
                     const struct vm_proc *proc);
 
 /* The network of a VM without VMM, verified or rebuilt. */
-int vm_ready_network(struct engine *e, struct vm_record *vm, struct cc_err *err);
+int vm_ready_network(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                     struct cc_err *err);
 
 /* T1-T5. `vm` is updated to what was committed. */
 int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,

@@ -30,11 +30,12 @@ int vm_finish_hibernate(struct engine *e, const struct hv_driver *drv, struct vm
 {
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         struct hv_env env;
-        int r = 0;
+        int r;
 
         vm_hv_env(e->config, drv, &env);
         cc_uninterruptible_begin();
-        if (vm_find_live(drv, vm, &proc) == 0)
+        r = vm_is_live(drv, vm, &proc, err);
+        if (r > 0)
                 r = drv->stop(&env, vm->run_dir, &proc, 0, err);
         if (r < 0)
                 r = cc_wrap(err, "end the hibernated vm %s", vm->id);
@@ -76,8 +77,8 @@ static int undo_staged(struct engine *e, const struct hv_driver *drv, struct vm_
 {
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         CC_FREE char *staging = vm_staging_dir(vm);
-        bool live = vm_find_live(drv, vm, &proc) == 0;
-        int r = cc_rm_rf(staging, err);
+        int live = vm_is_live(drv, vm, &proc, err);
+        int r = live < 0 ? live : cc_rm_rf(staging, err);
 
         if (r < 0)
                 return cc_wrap(err, "drop an interrupted restore");

@@ -234,15 +234,15 @@ static int end_old(struct restore *r, struct cc_err *err)
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         struct net_env net_env = vm_net_env(r->e);
         const struct net_provider *net = NULL;
-        bool live = vm_find_live(r->rev.drv, r->vm, &proc) == 0;
-        int e = 0;
+        int live = vm_is_live(r->rev.drv, r->vm, &proc, err);
+        int e = live < 0 ? live : 0;
 
         /* Before the kill, so that a network that cannot be healed costs nothing. */
-        if (!live)
-                e = vm_ready_network(r->e, r->vm, err);
+        if (live == 0)
+                e = vm_ready_network(r->e, r->rev.drv, r->vm, err);
         if (e < 0)
                 return e;
-        if (live)
+        if (live > 0)
                 e = r->rev.drv->stop(&r->rev.env, r->vm->run_dir, &proc, 0, err);
         if (e < 0)
                 return cc_wrap(err, "stop vm %s", r->vm->id);
@@ -391,7 +391,7 @@ static int steps(struct restore *r, struct cc_err *err)
         e = end_old(r, err);
         if (e < 0) {
                 /* A VMM that is still there was not touched. */
-                if (vm_find_live(r->rev.drv, r->vm, &old) == 0)
+                if (vm_is_live(r->rev.drv, r->vm, &old, NULL) != 0)
                         return back_out(r, e);
                 return give_up(r, &proc, e, err);
         }

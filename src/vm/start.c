@@ -50,20 +50,22 @@ static int relay_for(const struct config *c, const struct hv_driver *drv,
         CC_FREE char *lock_dir = layout_lock_dir(c);
         CC_FREE char *lock = xasprintf("%s/vm/%s.console.lock", lock_dir, vm->id);
         CC_FREE char *listen_path = cc_path_join(vm->run_dir, VM_CONSOLE_SOCKET);
-        CC_FREE char *source = NULL;
         CC_FREE char *log = NULL;
         struct console_relay relay = {
+                .driver = drv->name,
+                .run_dir = vm->run_dir,
+                .open = hv_console_open,
+                .source = proc->console,
                 .listen_path = listen_path,
                 .vmm_pidfd = proc->pidfd,
                 .lock_path = lock,
         };
+        int r = cc_failpoint("start.relay", err);
 
-        if (!drv->serial_name)
-                return 0;
-        source = cc_path_join(vm->run_dir, drv->serial_name);
+        if (r < 0 || !drv->console_open)
+                return r;
         if (drv->console_log_name)
                 log = cc_path_join(vm->log_dir, drv->console_log_name);
-        relay.source = source;
         relay.log_path = log;
         return console_relay_start(&relay, err);
 }
@@ -88,7 +90,7 @@ void vm_start_relay(struct engine *e, const struct hv_driver *drv, const struct 
         struct cc_err err = CC_ERR_INIT;
 
         if (relay_for(e->config, drv, vm, proc, &err) < 0)
-                cc_warn("vm.start", "vm %s: %s", vm->id, err.msg);
+                cc_warn("vm.start", "vm %s: console unavailable: %s", vm->id, err.msg);
 }
 
 /* T5. */
@@ -152,8 +154,19 @@ static int adopt(struct engine *e, const struct hv_driver *drv, struct vm_record
         return 1;
 }
 
+/* Devices are made again as this driver opens them, whatever an older record says. */
+static void limit_queues(const struct hv_driver *drv, struct vm_record *vm)
+{
+        int64_t most = vm_nic_queues(drv);
+
+        for (size_t i = 0; most > 0 && i < vm->network_configs.len; i++)
+                if (vm_nic(vm, i)->num_queues > most)
+                        vm_nic(vm, i)->num_queues = most;
+}
+
 /* T2, network part. */
-int vm_ready_network(struct engine *e, struct vm_record *vm, struct cc_err *err)
+int vm_ready_network(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                     struct cc_err *err)
 {
         struct net_env env = vm_net_env(e);
         const struct net_provider *net = NULL;
@@ -169,6 +182,7 @@ int vm_ready_network(struct engine *e, struct vm_record *vm, struct cc_err *err)
                 r = cc_err_copy(err, &missing);
         } else {
                 cc_warn("vm.start", "network missing for VM %s, recovering", vm->id);
+                limit_queues(drv, vm);
                 r = net->recover(&env, vm, err);
         }
         return r < 0 ? cc_wrap(err, "network") : 0;
@@ -198,6 +212,8 @@ static int make_ready(struct engine *e, const struct hv_driver *drv, const struc
         /* After a reboot or a cleanup of logs by others. */
         if (r == 0)
                 r = cc_mkdir_p(vm->log_dir, 0750, err);
+        if (r == 0)
+                r = vm_kernel_ready(drv, vm, err);
         if (r == 0)
                 r = vm_spec_build(vm, spec, err);
         if (r == 0)
@@ -234,12 +250,15 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
         int r = 0;
 
         vm_hv_env(e->config, drv, &env);
-        if (vm_find_live(drv, vm, &old) == 0) {
+        r = vm_is_live(drv, vm, &old, err);
+        if (r < 0)
+                return r;
+        if (r > 0) {
                 r = adopt(e, drv, vm, &old, err);
                 if (r != 0)
                         return r < 0 ? r : 0;
         }
-        r = vm_ready_network(e, vm, err);
+        r = vm_ready_network(e, drv, vm, err);
         if (r == 0)
                 r = make_ready(e, drv, &env, vm, &spec, err);
         if (r == 0)
@@ -249,8 +268,11 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
                 return r;
         }
         r = drv->launch(&env, &spec.spec, &proc, err);
-        if (r == 0)
+        if (r == 0) {
+                /* Before the commit: the guest speaks already, and a PTY keeps little of it. */
+                vm_start_relay(e, drv, vm, &proc);
                 r = cc_failpoint("start.T4", err);
+        }
         if (r == 0)
                 r = commit_running(e, vm, &proc, err);
         if (r == 0)
@@ -258,10 +280,8 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
         if (r < 0) {
                 fail_launched(e, drv, &env, vm, &proc);
                 vm_quiesce(e, vm);
-                return r;
         }
-        vm_start_relay(e, drv, vm, &proc);
-        return 0;
+        return r;
 }
 
 int vm_start(struct engine *e, const char *id, struct cc_err *err)

@@ -67,12 +67,17 @@ int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_reco
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         struct cc_err local = CC_ERR_INIT;
         bool was_running = vm_in_state(vm, VM_RUNNING);
-        bool live = vm_find_live(drv, vm, &proc) == 0;
         struct hv_env env;
-        int r = 0;
+        bool live;
+        int r;
 
         if (!err)
                 err = &local;
+        r = vm_is_live(drv, vm, &proc, err);
+        if (r < 0)
+                return r;
+        live = r > 0;
+        r = 0;
         vm_hv_env(e->config, drv, &env);
         if (live && grace_ms > 0)
                 wake(drv, &env, vm);

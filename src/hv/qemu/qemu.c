@@ -38,6 +38,16 @@ static int probe(const struct hv_env *env, struct cc_buf *detail, struct cc_err 
         return 0;
 }
 
+static int version(const struct hv_env *env, struct cc_buf *ret, struct cc_err *err)
+{
+        QEMU_INSTALL struct qemu_install install = { 0 };
+        int r = qemu_install_find(env->binary, env->cache_dir, &install, err);
+
+        if (r == 0)
+                cc_buf_str(ret, install.version);
+        return r;
+}
+
 static int check_devices(const struct vm_spec *spec, struct cc_err *err)
 {
         if (spec->n_nics > QEMU_MAX_NICS)
@@ -138,6 +148,12 @@ static int resume(const struct hv_env *env, const char *run_dir, struct cc_err *
         return r < 0 ? r : qmp_command(q, "cont", NULL, QMP_COMMAND_MS, NULL, err);
 }
 
+static int console_open(const char *run_dir, int vmm_pidfd, int *ret, struct cc_err *err)
+{
+        (void)vmm_pidfd;
+        return hv_connect_unix(run_dir, QEMU_SERIAL_SOCK, ret, err);
+}
+
 const struct hv_driver hv_driver_qemu = {
         .name = "qemu",
         .title = "QEMU",
@@ -152,6 +168,7 @@ const struct hv_driver hv_driver_qemu = {
         .max_disks = QEMU_MAX_DISKS,
         .max_nics = QEMU_MAX_NICS,
         .probe = probe,
+        .version = version,
         .check = check,
         .prepare = qemu_prepare,
         .launch = qemu_launch,
@@ -161,9 +178,10 @@ const struct hv_driver hv_driver_qemu = {
         .resume = resume,
         .runtime_files = qemu_runtime_files,
         .socket_name = QEMU_API_SOCK,
-        .serial_name = QEMU_SERIAL_SOCK,
+        .console_open = console_open,
         .console_log_name = QEMU_CONSOLE_LOG,
         .debug = qemu_debug,
+        .debug_hint = "the console is this terminal, Ctrl-a x ends it",
         .classify = qemu_classify,
         .can_capture = qemu_can_capture,
         .pause = qemu_pause,
