@@ -331,6 +331,9 @@ static int make_files(struct clone *c, struct cc_err *err)
                 r = snap_stage(c->rev.drv, c->rev.rec.data_dir, vm->run_dir, true, err);
         if (r == 0)
                 r = revival_rebase(c->e, &c->rev, vm->run_dir, err);
+        /* Another instance ID, name and NICs; the credentials stay as the guest has them. */
+        if (r == 0)
+                r = vm_seed_write(c->e->config, vm, NULL, NULL, err);
         if (r == 0)
                 r = vm_disks_check(vm, err);
         return r;
