@@ -33,6 +33,7 @@ enum {
         HV_CAP_NIC_SWAP = 1 << 15,    /* a clone gets new NICs; else the guest keeps the source's */
         HV_CAP_FIXED_PATHS = 1 << 16, /* device state names disks by the source's absolute paths */
         HV_CAP_BALLOON = 1 << 17,     /* machines have a balloon unless told otherwise */
+        HV_CAP_VCPU_MAX = 1 << 18,    /* knows vCPUs to plug later beside those to boot with */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */
@@ -85,6 +86,8 @@ struct vm_spec {
         const struct hv_forward *forwards; /* on the user-mode stack of NIC 0 */
         size_t n_forwards;
         const char *netns; /* "" host namespace */
+        /* HV_CAP_VCPU_MAX, for `vm debug`: other values than the driver's own choice; 0: that. */
+        int64_t max_cpu, balloon; /* balloon in bytes */
 };
 
 /* A process that the record can name again. */

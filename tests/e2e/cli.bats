@@ -112,7 +112,6 @@ fails()
 	done
 	fails '--watch is not supported yet by this version' vm status -w
 	fails '--event is not supported yet by this version' vm status --event --format json
-	fails '--max-cpu is not supported yet by this version' vm debug --max-cpu 4 img
 }
 
 @test "global flags are accepted anywhere and the last one wins" {

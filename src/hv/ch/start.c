@@ -205,8 +205,10 @@ int ch_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_pr
         CC_CLOSE int watch = -1;
         struct hv_launch l;
         struct ch_host host;
-        int r = ch_install_find(env->binary, env->cache_dir, &install, err);
+        int r = hv_remove_files(spec->run_dir, ch_runtime_files, err);
 
+        if (r == 0)
+                r = ch_install_find(env->binary, env->cache_dir, &install, err);
         if (r < 0)
                 return r;
         ch_host_facts(env, spec, &facts, &host);
@@ -217,8 +219,6 @@ int ch_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_pr
                 r = check_files(&config, err);
         if (r == 0)
                 r = check_taps(spec, err);
-        if (r == 0)
-                r = hv_remove_files(spec->run_dir, ch_runtime_files, err);
         if (r < 0)
                 return r;
         rotate_log(spec);
