@@ -99,6 +99,7 @@ int ch_consoles_open(struct ch_vmm *vmm, struct ch_error *e)
         vmm->console = console;
         vmm->serial = serial;
         vmm->consoles = true;
+        vmm->has_console = !cc_streq(str(json_object_get(vmm->config, "console"), "mode"), "Off");
         return 0;
 }
 
