@@ -324,10 +324,17 @@ int ch_vm_shutdown(struct ch_vmm *vmm, struct ch_error *e)
 
 int ch_vm_reboot(struct ch_vmm *vmm, struct ch_error *e)
 {
+        struct dbl_console *old = vmm->console;
+        int r;
+
         if (!vmm->owned)
                 return not_created(e);
+        /* The old PTY outlives the making of the new one, which therefore has another name. */
+        vmm->console = NULL;
         ch_vm_drop(vmm);
-        return ch_vm_boot(vmm, e);
+        r = ch_vm_boot(vmm, e);
+        dbl_console_free(old);
+        return r;
 }
 
 static int bad_transition(const struct ch_vmm *vmm, enum ch_state to, const char *verb,

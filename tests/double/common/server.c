@@ -518,6 +518,9 @@ void dbl_server_free(struct dbl_server *s)
                 if (c->fd < 0)
                         continue;
                 dbl_loop_unwatch(s->loop, c->fd);
+                /* Answers given are delivered, whatever ended the process. */
+                if (c->out.len)
+                        (void)send(c->fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
                 close(c->fd);
                 cc_buf_free(&c->out);
                 dbl_parser_free(&c->parser);

@@ -28,7 +28,11 @@ static inline const char *program(void)
 {
         const char *real = getenv("COCOON_CH");
 
-        return !cc_isempty(real) ? real : getenv("COCOON_TEST_CH");
+        if (cc_isempty(real))
+                real = getenv("COCOON_TEST_CH");
+        if (cc_isempty(real))
+                fail_msg("neither COCOON_CH nor COCOON_TEST_CH names a program");
+        return real;
 }
 
 static inline bool is_double(void)
