@@ -33,7 +33,10 @@ enum {
         HV_CAP_NIC_SWAP = 1 << 15,    /* a clone gets new NICs; else the guest keeps the source's */
         HV_CAP_FIXED_PATHS = 1 << 16, /* device state names disks by the source's absolute paths */
         HV_CAP_BALLOON = 1 << 17,     /* machines have a balloon unless told otherwise */
-        HV_CAP_VCPU_MAX = 1 << 18,    /* knows vCPUs to plug later beside those to boot with */
+        HV_CAP_ELF_KERNEL = 1 << 18,  /* boots an uncompressed ELF kernel, no bzImage */
+        HV_CAP_ONE_QUEUE = 1 << 19,   /* TAP devices must have a single queue pair */
+        HV_CAP_DISK_REQUEUE = 1 << 20, /* a clone may have other disk queue sizes */
+        HV_CAP_VCPU_MAX = 1 << 21,    /* knows vCPUs to plug later beside those to boot with */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */
@@ -172,6 +175,7 @@ struct hv_driver {
         const char *console_prefix; /* leading part of the kernel command line (images.md §6) */
         unsigned caps;
         size_t max_disks, max_nics;
+        size_t max_devices; /* disks and NICs together; 0: no common limit */
 
         /* ---- required ---- */
 
@@ -225,6 +229,10 @@ struct hv_driver {
          * terminal. Files to copy first are added to *ret_copies as pairs (from, to). */
         int (*debug)(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
                      struct cc_strv *ret_copies, struct cc_err *err);
+        /* The requests to socket_name that follow such a launch and boot the guest, as triples of
+         * method, target and body, from the launcher's own builder. NULL: the argv says it all. */
+        int (*debug_requests)(const struct hv_env *env, const struct vm_spec *spec,
+                              struct cc_strv *ret, struct cc_err *err);
         /* What to know about the terminal of that launch, for a comment above it. */
         const char *debug_hint;
 

@@ -141,14 +141,15 @@ int hv_launch(const struct hv_launch *l, struct vm_proc *ret, struct cc_err *err
                 struct cc_spawn spawn = {
                         .argv = l->argv,
                         .env = cc_lasting_env,
-                        .fd_in = -1,
-                        .fd_out = log_fd,
+                        .fd_in = l->tty ? *l->tty : -1,
+                        .fd_out = l->tty ? *l->tty : log_fd,
                         .fd_err = log_fd,
                         .fds = l->fds,
                         .n_fds = l->n_fds,
                         .new_session = true,
                         .pid_file = pid_path,
                         .netns = l->netns,
+                        .file_mask = 0077,
                 };
 
                 r = cc_spawn(&spawn, &proc.pid, &proc.pidfd, err);
@@ -181,22 +182,31 @@ static char *last_line(char *s)
         return nl ? nl + 1 : s;
 }
 
-int hv_launch_died(const struct hv_launch *l, struct cc_err *err)
+char *hv_last_words(const char *log_dir, const char *name)
 {
-        CC_FREE char *path = cc_path_join(l->log_dir, l->log_name);
+        CC_FREE char *path = cc_path_join(log_dir, name);
         CC_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
         char tail[LOG_TAIL + 1];
         struct stat st;
         ssize_t n = 0;
-        const char *line;
+        char *line;
 
         if (fd >= 0 && fstat(fd, &st) == 0)
                 n = pread(fd, tail, LOG_TAIL, st.st_size > LOG_TAIL ? st.st_size - LOG_TAIL : 0);
         tail[n > 0 ? n : 0] = '\0';
         line = last_line(tail);
-        if (!*line)
-                line = "the process ended without a message";
-        return cc_fail(err, CC_UNAVAILABLE, "launch %s: %s", l->title, line);
+        for (char *c = line; *c; c++)
+                if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f)
+                        *c = '?';
+        return xstrdup(line);
+}
+
+int hv_launch_died(const struct hv_launch *l, struct cc_err *err)
+{
+        CC_FREE char *line = hv_last_words(l->log_dir, l->log_name);
+
+        return cc_fail(err, CC_UNAVAILABLE, "launch %s: %s", l->title,
+                       *line ? line : "the process ended without a message");
 }
 
 void hv_abort(struct vm_proc *proc)

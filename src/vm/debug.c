@@ -15,6 +15,8 @@ void vm_debug_clear(struct vm_debug *d)
                 cc_strv_free(&d->steps[i]);
         free(d->steps);
         cc_strv_free(&d->argv);
+        cc_strv_free(&d->requests);
+        free(d->socket);
         memset(d, 0, sizeof(*d));
 }
 
@@ -106,6 +108,16 @@ static void add_files(const struct vm_plan *plan, struct vm_debug *d)
         }
 }
 
+/* What an earlier run of the same commands left in the way of the sockets. */
+static void add_removals(const struct vm_plan *plan, struct vm_debug *d)
+{
+        struct cc_strv *step = add_step(d, "rm");
+
+        cc_strv_add(step, "-f");
+        for (const char *const *name = plan->drv->runtime_files; *name; name++)
+                cc_strv_take(step, cc_path_join(plan->vm.run_dir, *name));
+}
+
 static void add_copies(struct vm_debug *d, const struct cc_strv *copies)
 {
         for (size_t i = 0; i + 1 < copies->len; i += 2) {
@@ -119,6 +131,8 @@ static void add_copies(struct vm_debug *d, const struct cc_strv *copies)
 /* NICs as the VM would get them, with a MAC drawn for the occasion. */
 static void add_nics(struct vm_plan *plan)
 {
+        int64_t queues = vm_nic_queues(plan->drv);
+
         for (int64_t i = 0; i < plan->req->nics && plan->net; i++) {
                 struct nic *nic = record_array_add(&nic_type, &plan->vm.network_configs);
                 char mac[18];
@@ -126,8 +140,8 @@ static void add_nics(struct vm_plan *plan)
                 cc_mac_new(mac);
                 cc_strset(&nic->mac, mac);
                 if (!(plan->net->caps & NET_CAP_USER))
-                        cc_strset(&nic->tap, "tap");
-                nic->num_queues = plan->req->cpu * 2;
+                        nic->tap = i ? xasprintf("tap%lld", (long long)i) : xstrdup("tap");
+                nic->num_queues = queues > 0 ? queues : plan->req->cpu * 2;
                 nic->queue_size = plan->req->queue_size;
         }
 }
@@ -166,8 +180,11 @@ int vm_debug(struct engine *e, const struct vm_request *req, const struct vm_deb
 
         if (r < 0)
                 return r;
+        /* The one thing that is made: it belongs to the image, and only its locks keep it now. */
+        r = vm_kernel_ready(plan.drv, &plan.vm, err);
         image_unlock(&plan.blob_locks);
-        r = check_request(how, plan.drv, err);
+        if (r == 0)
+                r = check_request(how, plan.drv, err);
         if (r < 0)
                 return r;
         if (!cc_isempty(how->ch_binary))
@@ -190,9 +207,16 @@ int vm_debug(struct engine *e, const struct vm_request *req, const struct vm_deb
                 r = plan.drv->debug(&plan.env, &spec.spec, &d.argv, &copies, err);
         if (r < 0)
                 return r;
+        if (plan.drv->debug_requests)
+                r = plan.drv->debug_requests(&plan.env, &spec.spec, &d.requests, err);
+        if (r < 0)
+                return r;
+        d.socket = cc_path_join(plan.vm.run_dir, plan.drv->socket_name);
         d.hint = plan.drv->debug_hint;
         add_files(&plan, &d);
         add_copies(&d, &copies);
+        if (d.requests.len)
+                add_removals(&plan, &d);
         *ret = d;
         d = (struct vm_debug){ 0 };
         return 0;

@@ -56,6 +56,14 @@ static int check_boot_mode(const struct vm_request *req, const struct hv_driver 
  * command line, and come near what the guest's overlayfs takes as mount options (images.md §6). */
 #define MAX_LAYERS 96
 
+/* How many disks a driver attaches beside that many NICs. */
+static size_t disk_room(const struct hv_driver *drv, size_t nics)
+{
+        size_t shared = drv->max_devices > nics ? drv->max_devices - nics : 0;
+
+        return drv->max_devices && shared < drv->max_disks ? shared : drv->max_disks;
+}
+
 /* Does the VM boot from all layers as one? By request, and when there are too many of them, by
  * themselves or for the disks a driver can attach. UNSUPPORTED: not even then. */
 static int choose_form(const struct vm_request *req, const struct hv_driver *drv,
@@ -63,15 +71,17 @@ static int choose_form(const struct vm_request *req, const struct hv_driver *drv
 {
         size_t layers = image->layers.len;
         size_t writable = 1 + req->n_data_disks;
-        bool fits = layers <= MAX_LAYERS && layers + writable <= drv->max_disks;
+        size_t room = disk_room(drv, (size_t)req->nics);
+        bool fits = layers <= MAX_LAYERS && layers + writable <= room;
 
-        if ((req->flat || !fits) && 1 + writable > drv->max_disks)
+        if ((req->flat || !fits) && 1 + writable > room)
                 return cc_fail(
                         err, CC_UNSUPPORTED,
-                        "backend %s attaches at most %zu disks: %s needs %zu (%zu layers + 1 "
-                        "COW disk + %zu data disks), merged into one layer still %zu",
-                        drv->name, drv->max_disks, req->image, layers + writable, layers,
-                        req->n_data_disks, 1 + writable);
+                        "backend %s attaches at most %zu disks (with %lld NICs): %s needs %zu "
+                        "(%zu layers + 1 COW disk + %zu data disks), merged into one layer still "
+                        "%zu",
+                        drv->name, room, (long long)req->nics, req->image, layers + writable,
+                        layers, req->n_data_disks, 1 + writable);
         *ret_flat = req->flat || !fits;
         return 0;
 }
@@ -106,11 +116,15 @@ static struct vm_disk *add_disk(struct vm_record *vm, const char *role, bool ro)
         return d;
 }
 
-/* What the command line leaves out must not go unnoticed. */
-static void warn_mounts(const struct vm_record *vm)
+/* What the command line leaves out, or the driver ignores, must not go unnoticed. */
+static void warn_disks(const struct hv_driver *drv, const struct vm_record *vm)
 {
         for (size_t i = 0; i < vm->storage_configs.len; i++) {
                 const struct vm_disk *d = vm_disk_at(vm, i);
+
+                if (d->direct_io >= 0 && !(drv->caps & HV_CAP_DIRECT_IO))
+                        cc_warn("vm.create",
+                                "data disk %s: backend %s ignores directio=", d->serial, drv->name);
 
                 if (!cc_isempty(d->mount_point) && !vm_cmdline_carries(d->mount_point))
                         cc_warn("vm.create",
@@ -146,7 +160,7 @@ static int plan_disks(struct vm_plan *plan, const struct image_files *files, str
         }
         free(data.v);
         if (!plan->cloudimg)
-                warn_mounts(vm);
+                warn_disks(plan->drv, vm);
         return 0;
 }
 
@@ -321,13 +335,14 @@ int vm_plan_check(const struct vm_plan *plan, struct cc_err *err)
                 return r;
         if (b.spec.n_nics == 0 && plan->net) {
                 bool user = plan->net->caps & NET_CAP_USER;
+                int64_t queues = vm_nic_queues(plan->drv);
 
                 nics = xcalloc((size_t)plan->req->nics + 1, sizeof(*nics));
                 for (int64_t i = 0; i < plan->req->nics; i++)
                         nics[i] = (struct hv_nic){
                                 .tap = user ? NULL : "tap",
                                 .mac = "02:00:00:00:00:01",
-                                .num_queues = plan->req->cpu * 2,
+                                .num_queues = queues > 0 ? queues : plan->req->cpu * 2,
                                 .queue_size = plan->req->queue_size,
                         };
                 b.spec.nics = nics;

@@ -1,6 +1,7 @@
 /* cocoon vm debug: how a VM would be launched. */
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "cli/output.h"
 #include "cli/vm_flags.h"
@@ -39,6 +40,30 @@ static void shell_line(struct cc_buf *b, const struct cc_strv *argv)
         cc_buf_char(b, '\n');
 }
 
+/* In the background, because the launch comes after it: wait for the socket, then one request after
+ * the other, none after one that failed. */
+static void shell_requests(struct cc_buf *b, const struct vm_debug *debug)
+{
+        const struct cc_strv *q = &debug->requests;
+
+        cc_buf_str(b, "# configure and boot, once the launch below has made its socket\n"
+                      "(\n  set -e\n  for i in $(seq 100); do [ ! -S ");
+        shell_word(b, debug->socket);
+        cc_buf_str(b, " ] || break; sleep 0.1; done\n");
+        for (size_t i = 0; i + 2 < q->len; i += 3) {
+                CC_FREE char *url = xasprintf("http://localhost%s", q->v[i + 1]);
+
+                cc_buf_str(b, "  curl -sS --fail-with-body --unix-socket ");
+                shell_word(b, debug->socket);
+                cc_buf_printf(b, " -X %s ", q->v[i]);
+                shell_word(b, url);
+                cc_buf_str(b, " \\\n    -d ");
+                shell_word(b, q->v[i + 2]);
+                cc_buf_char(b, '\n');
+        }
+        cc_buf_str(b, ") &\n");
+}
+
 static void print_shell(const struct vm_debug *debug)
 {
         CC_BUF struct cc_buf b = { 0 };
@@ -47,6 +72,8 @@ static void print_shell(const struct vm_debug *debug)
         cc_buf_str(&b, "# files\n");
         for (size_t i = 0; i < debug->n_steps; i++)
                 shell_line(&b, &debug->steps[i]);
+        if (debug->requests.len)
+                shell_requests(&b, debug);
         cc_buf_printf(&b, "# launch command%s%s\n", debug->hint ? "; " : "",
                       debug->hint ? debug->hint : "");
         for (size_t i = 0; i < argv->len; i++) {
