@@ -130,18 +130,12 @@ static int prepare(struct clone *c, struct cc_err *err)
 
 static void default_name(struct clone *c)
 {
-        char id8[CC_ID8_LEN + 1];
-
         if (!cc_isempty(c->req->name)) {
                 cc_strset(&c->vm.config.name, c->req->name);
                 return;
         }
-        for (size_t i = 0; i < CC_ID8_LEN; i++)
-                id8[i] = (char)(c->vm.id[i] >= 'A' && c->vm.id[i] <= 'Z' ? c->vm.id[i] + 32
-                                                                         : c->vm.id[i]);
-        id8[CC_ID8_LEN] = '\0';
         free(c->vm.config.name);
-        c->vm.config.name = xasprintf("cocoon-clone-%s", id8);
+        c->vm.config.name = xasprintf("cocoon-clone-%.*s", CC_ID8_LEN, c->vm.id);
 }
 
 static int identify(struct clone *c, const char *id, struct cc_err *err)
@@ -337,6 +331,9 @@ static int make_files(struct clone *c, struct cc_err *err)
                 r = snap_stage(c->rev.drv, c->rev.rec.data_dir, vm->run_dir, true, err);
         if (r == 0)
                 r = revival_rebase(c->e, &c->rev, vm->run_dir, err);
+        /* Another instance ID, name and NICs; the credentials stay as the guest has them. */
+        if (r == 0)
+                r = vm_seed_write(c->e->config, vm, NULL, NULL, err);
         if (r == 0)
                 r = vm_disks_check(vm, err);
         return r;

@@ -57,6 +57,7 @@ struct vm_debug {
         struct cc_strv *steps; /* commands to run first, each as its words */
         size_t n_steps;
         struct cc_strv argv;
+        bool no_seed; /* create would attach a cloud-init disk, which is left out: it is secret */
         struct cc_strv requests; /* to `socket` once it is there: method, target, body each */
         char *socket;
         const char *hint; /* about the terminal of the launch; static */

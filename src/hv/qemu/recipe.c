@@ -233,7 +233,7 @@ void qemu_recipe_make(const struct vm_spec *spec, const struct qemu_host *host,
                 .rng = true,
                 .agent_ports = QEMU_AGENTS,
                 .watchdog = !spec->no_watchdog,
-                .balloon = host->balloon && !spec->no_balloon,
+                .balloon = host->balloon && !spec->no_balloon && !spec->windows,
                 .vmgenid = true,
                 .hugepages = spec->hugepages,
         };
