@@ -77,6 +77,9 @@ static int open_one(struct ch_vmm *vmm, const char *name, struct dbl_console **r
                         ch_fail_errno(e, err.sys);
                 else
                         json_object_set_new(config, "file", json_string(dbl_console_path(*ret)));
+        } else if (cc_streq(mode, "Tty")) {
+                dbl_console_fds(vmm->loop, isatty(STDIN_FILENO) ? STDIN_FILENO : -1, STDOUT_FILENO,
+                                on_input, vmm, ret);
         } else if (cc_streq(mode, "File") && str(config, "file")) {
                 r = open_file(str(config, "file"), e);
         } else if (cc_streq(mode, "Socket") && cc_streq(name, "console")) {
