@@ -110,6 +110,7 @@ static int control(void *ctx, const char *name, const char *argument, struct cc_
 static void on_signal(void *arg, int sig)
 {
         struct fcd_vm *vm = arg;
+        sigset_t set;
 
         dbl_journal_add(vm->journal, "signal", json_pack("{s:s}", "signal", strsignal(sig)));
         if (sig == SIGHUP)
@@ -118,6 +119,9 @@ static void on_signal(void *arg, int sig)
                 return;
         /* No handler: it dies on the spot and leaves its sockets behind. */
         (void)signal(sig, SIG_DFL);
+        sigemptyset(&set);
+        sigaddset(&set, sig);
+        (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
         (void)raise(sig);
 }
 
