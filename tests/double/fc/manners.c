@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +40,19 @@ void fcd_heritage_read(struct fcd_heritage *h)
         }
 }
 
+/* The other end of our own console may stay open in us: it is then alive as long as we are. */
+static bool is_own_master(int fd)
+{
+        const char *slave = ttyname(STDIN_FILENO);
+        CC_FREE char *want = NULL;
+        unsigned pty;
+
+        if (!slave || ioctl(fd, TIOCGPTN, &pty) < 0)
+                return false;
+        want = xasprintf("/dev/pts/%u", pty);
+        return cc_streq(slave, want);
+}
+
 void fcd_heritage_note(struct fcd_vm *vm, const struct fcd_heritage *h)
 {
         CC_CLOSE int tty = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
@@ -51,7 +65,7 @@ void fcd_heritage_note(struct fcd_vm *vm, const struct fcd_heritage *h)
                            (json_int_t)h->ignored, "euid", (json_int_t)geteuid());
         dbl_journal_add(vm->journal, "process", fields);
         for (int fd = 3; fd < FDS_SEEN; fd++) {
-                if (h->fds >> fd & 1)
+                if (h->fds >> fd & 1 && !is_own_master(fd))
                         fcd_violation(vm, "descriptor %d is inherited", fd);
         }
         if (h->blocked || h->ignored)
