@@ -86,8 +86,8 @@ static void unlist(struct ch_vmm *vmm, const struct ch_device *dev)
 
         while (d->v[i] != dev)
                 i++;
-        d->n--;
-        memmove(&d->v[i], &d->v[i + 1], (d->n - i) * sizeof(*d->v));
+        for (d->n--; i < d->n; i++)
+                d->v[i] = d->v[i + 1];
 }
 
 /* True if a device of the configuration has been given this id, made or not. */
@@ -197,7 +197,7 @@ static int make(struct ch_vmm *vmm, enum ch_device_kind kind, json_t *config,
                 device_free(dev);
                 return -1;
         }
-        vmm->devices.v = xreallocarray(vmm->devices.v, vmm->devices.n + 1, sizeof(dev));
+        vmm->devices.v = xreallocarray(vmm->devices.v, vmm->devices.n + 1, sizeof(void *));
         vmm->devices.v[vmm->devices.n++] = dev;
         *ret = dev;
         return 0;

@@ -40,12 +40,6 @@ static inline bool is_double(void)
         return cc_isempty(getenv("COCOON_CH"));
 }
 
-#define double_only()                                                                              \
-        do {                                                                                       \
-                if (!is_double())                                                                  \
-                        skip_because("a knob of the double");                                      \
-        } while (0)
-
 /* A VMM of its own in the current directory, which is the test's scratch. */
 struct vmm {
         pid_t pid;
