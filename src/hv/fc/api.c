@@ -20,7 +20,7 @@ static const int pauses_ms[] = { 100, 200, 400 };
 static int refused(const char *method, const char *target, const struct cc_http_reply *reply,
                    struct cc_err *err)
 {
-        enum cc_class class = reply->status < 500 ? CC_STATE : CC_BUSY;
+        enum cc_class class = reply->status >= 500 || reply->status == 429 ? CC_BUSY : CC_STATE;
         CC_JSON json_t *j = NULL;
         const char *text = NULL;
         char fault[MAX_FAULT + 1];
