@@ -319,8 +319,11 @@ int fc_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_pr
         CC_CLOSE int slave = -1;
         struct cc_fd_map console;
         struct hv_launch l;
-        int r = check_files(spec, err);
+        /* Firecracker never unlinks its sockets, and cannot bind where one is. */
+        int r = hv_remove_files(spec->run_dir, fc_runtime_files, err);
 
+        if (r == 0)
+                r = check_files(spec, err);
         if (r == 0)
                 r = make_plan(env, spec, &p, err);
         if (r == 0)
