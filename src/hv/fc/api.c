@@ -95,7 +95,7 @@ int fc_call(const struct fc_api *api, const char *method, const char *target, co
         }
 }
 
-int fc_get_state(const struct fc_api *api, enum fc_state *ret, struct cc_err *err)
+int fc_get_state(const struct fc_api *api, int timeout_ms, enum fc_state *ret, struct cc_err *err)
 {
         static const char *const names[] = {
                 [FC_NOT_STARTED] = "Not started",
@@ -105,7 +105,7 @@ int fc_get_state(const struct fc_api *api, enum fc_state *ret, struct cc_err *er
         CC_BUF struct cc_buf body = { 0 };
         CC_JSON json_t *j = NULL;
         const char *state;
-        int r = fc_call(api, "GET", "/", NULL, FC_CALL_MS, false, &body, err);
+        int r = fc_call(api, "GET", "/", NULL, timeout_ms, false, &body, err);
 
         if (r == 0)
                 r = cc_json_parse(body.data ? body.data : "", body.len, "GET /", &j, err);
@@ -129,7 +129,7 @@ static int change_state(const struct fc_api *api, const char *method, const char
 
         if (r == 0)
                 return 0;
-        if (fc_reply_lost(r) && fc_get_state(api, &state, NULL) == 0 && state == wanted)
+        if (fc_reply_lost(r) && fc_get_state(api, FC_CALL_MS, &state, NULL) == 0 && state == wanted)
                 return 0;
         return cc_err_copy(err, &why);
 }

@@ -108,7 +108,7 @@ static int state(const struct hv_env *env, const char *run_dir, enum hv_state *r
         };
         struct fc_api api = { .run_dir = run_dir, .pidfd = -1 };
         enum fc_state s;
-        int r = fc_get_state(&api, &s, err);
+        int r = fc_get_state(&api, FC_ASK_MS, &s, err);
 
         (void)env;
         if (r < 0)
