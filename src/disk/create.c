@@ -50,7 +50,7 @@ static bool mkfs_knows_features(void)
                mke2fs_is_new(result.err.data);
 }
 
-void disk_mkfs_argv(const char *path, struct cc_strv *ret)
+static void mkfs_argv(const char *path, bool features, struct cc_strv *ret)
 {
         static const char *const fixed[] = {
                 "mkfs.ext4", "-F", "-m", "0", "-q", "-E", MKFS_EXTENDED
@@ -58,18 +58,33 @@ void disk_mkfs_argv(const char *path, struct cc_strv *ret)
 
         for (size_t i = 0; i < CC_ARRAY_LEN(fixed); i++)
                 cc_strv_add(ret, fixed[i]);
-        if (mkfs_knows_features()) {
+        if (features) {
                 cc_strv_add(ret, "-O");
                 cc_strv_add(ret, MKFS_FEATURES);
         }
         cc_strv_add(ret, path);
 }
 
+void disk_mkfs_argv(const char *path, struct cc_strv *ret)
+{
+        mkfs_argv(path, mkfs_knows_features(), ret);
+}
+
+/* As if it were new: asking an old one only after it has refused saves a process per disk. */
 static int mkfs_ext4(const char *path, struct cc_err *err)
 {
         CC_STRV struct cc_strv argv = { 0 };
+        struct cc_err why = CC_ERR_INIT;
+        int r;
 
-        disk_mkfs_argv(path, &argv);
+        mkfs_argv(path, true, &argv);
+        r = cc_run_ok((const char *const *)argv.v, TOOL_MS, NULL, &why);
+        if (r == 0)
+                return 0;
+        if (r == -CC_CANCELED || r == -CC_TIMEOUT || r == -CC_UNAVAILABLE || mkfs_knows_features())
+                return cc_err_copy(err, &why);
+        cc_strv_free(&argv);
+        mkfs_argv(path, false, &argv);
         return cc_run_ok((const char *const *)argv.v, TOOL_MS, NULL, err);
 }
 
