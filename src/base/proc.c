@@ -151,6 +151,14 @@ static void child_main(struct child_plan *p)
         for (size_t i = 0; i < s->n_fds; i++)
                 if (fcntl(s->fds[i].to, F_SETFD, 0) < 0)
                         child_fail(p, STAGE_FDS);
+        if (s->detach) {
+                pid_t pid = _Fork();
+
+                if (pid > 0)
+                        _exit(0);
+                if (pid < 0)
+                        child_fail(p, STAGE_EXEC);
+        }
         execve(p->file, p->argv, p->env);
         child_fail(p, STAGE_EXEC);
 }
@@ -176,10 +184,15 @@ static void keep_exit_statuses(void)
                 (void)signal(SIGCHLD, SIG_DFL);
 }
 
-static void reap_failed(pid_t pid, const char *pid_file)
+static void reap_now(pid_t pid)
 {
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
                 ;
+}
+
+static void reap_failed(pid_t pid, const char *pid_file)
+{
+        reap_now(pid);
         if (pid_file)
                 (void)unlink(pid_file);
 }
@@ -257,6 +270,10 @@ int cc_spawn(const struct cc_spawn *spec, pid_t *ret_pid, int *ret_pidfd, struct
                                        spec->argv[0]);
                 return cc_fail_errno(err, report.sys, "%s %s", stage_text[report.stage],
                                      spec->argv[0]);
+        }
+        if (spec->detach) {
+                reap_now(pid);
+                return 0;
         }
         pidfd = (int)syscall(SYS_pidfd_open, pid, 0u);
         if (pidfd < 0) {

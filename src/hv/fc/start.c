@@ -2,10 +2,10 @@
  * Starting Firecracker (firecracker.md §1-3).
  *
  * Order: look everything up, build argv and requests, make the console's PTY, fork. Firecracker
- * makes its API socket itself; inotify and the pidfd tell when it is there or never will be. Then
- * the requests in their order, then InstanceStart, once. Until the fork nothing needs undoing but
- * files; after it, hv_abort() ends the process, and the runtime files go. The caller holds the VM's
- * lock throughout.
+ * makes its API socket itself: it is waited for, or for the end of the process. Then the requests
+ * in their order, then InstanceStart, once. Until the fork nothing needs undoing but files; after
+ * it, hv_abort() ends the process, and the runtime files go. The caller holds the VM's lock
+ * throughout.
  *
  * The console. The guest's serial line is Firecracker's stdin and stdout, the slave of a PTY that
  * we make, raw from the start. When the last descriptor of its master closes, the line is dead for
@@ -17,10 +17,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <termios.h>
@@ -28,7 +26,6 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
-#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/timeutil.h"
 #include "hv/fc/api.h"
@@ -231,52 +228,32 @@ static int died(const struct hv_launch *l, const char *doing, struct cc_err *err
                        *line ? line : "the process ended without a message");
 }
 
-/* Until something in the run dir changes, the process ends, or `ms` have passed. 1: it ended. */
-static int wait_event(int watch, int pidfd, int ms)
-{
-        struct pollfd fds[3] = {
-                { .fd = pidfd, .events = POLLIN },
-                { .fd = watch, .events = POLLIN },
-                { .fd = cc_interrupt_wait_fd(), .events = POLLIN },
-        };
-        char events[4096] __attribute__((aligned(8)));
-
-        if (poll(fds, CC_ARRAY_LEN(fds), ms) < 0)
-                return 0;
-        if (fds[1].revents)
-                (void)!read(watch, events, sizeof(events)); /* only that something happened */
-        return fds[0].revents ? 1 : 0;
-}
-
-/* Firecracker binds, then listens: between the two a connection is refused, and no event follows.
+/*
+ * Firecracker takes a millisecond or two until it listens. An inotify watch would tell, but closing
+ * one waits for a grace period of the kernel's, 10 ms and more; so the socket is tried every
+ * millisecond, and only the death of the process is waited for.
  */
 static int wait_socket(const struct hv_env *env, const struct hv_launch *l, int pidfd,
                        struct cc_err *err)
 {
         int wait_ms = env->socket_wait_ms > 0 ? env->socket_wait_ms : SOCKET_WAIT_MS;
         int64_t deadline = cc_monotonic() + wait_ms * CC_NSEC_PER_MSEC;
-        CC_CLOSE int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 
-        if (watch < 0 || inotify_add_watch(watch, l->run_dir, IN_CREATE) < 0)
-                return cc_fail_errno(err, errno, "watch %s", l->run_dir);
         for (;;) {
-                struct cc_err why = CC_ERR_INIT;
                 CC_CLOSE int fd = -1;
-                int64_t left;
+                int r;
 
-                if (hv_connect_unix(l->run_dir, FC_API_SOCK, &fd, &why) == 0)
+                if (hv_connect_unix(l->run_dir, FC_API_SOCK, &fd, NULL) == 0)
                         return 0;
-                left = (deadline - cc_monotonic() + CC_NSEC_PER_MSEC - 1) / CC_NSEC_PER_MSEC;
-                if (cc_interrupted())
-                        return cc_fail(err, CC_CANCELED, "interrupted");
-                if (left <= 0)
+                if (cc_monotonic() >= deadline)
                         return cc_fail(err, CC_TIMEOUT,
                                        "launch firecracker: its socket was not ready within %d ms",
                                        wait_ms);
-                if (why.sys == ECONNREFUSED)
-                        left = 1;
-                if (wait_event(watch, pidfd, (int)left) == 1)
+                r = cc_pidfd_wait(pidfd, 1);
+                if (r == 1)
                         return died(l, "exited before its socket was ready", err);
+                if (r < 0)
+                        return cc_fail(err, CC_CANCELED, "interrupted");
         }
 }
 
