@@ -32,7 +32,7 @@ static int refused(const char *method, const char *target, const struct cc_http_
                 if (!text)
                         text = json_string_value(json_object_get(j, "error"));
         }
-        if (cc_isempty(text))
+        if (!text || !*text)
                 return cc_fail(err, class, "%s %s: HTTP status %d", method, target, reply->status);
         n = strnlen(text, MAX_FAULT);
         for (size_t i = 0; i < n; i++)
