@@ -124,7 +124,7 @@ int main(int argc, char **argv)
         (void)signal(SIGPIPE, SIG_IGN);
 
         r = run(&cli, argc, argv, &err);
-        code = r < 0 ? 1 : cli.exit_code;
+        code = r < 0 && cli.exit_code == 0 ? 1 : cli.exit_code;
         progress_end();
         stream = cli.want_help || (cli.cmd && (cli.cmd->flags & CMD_STREAM));
         if (out_finish(stream, &lost) < 0) {

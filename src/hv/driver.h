@@ -35,6 +35,7 @@ enum {
         HV_CAP_BALLOON = 1 << 17,     /* machines have a balloon unless told otherwise */
         HV_CAP_ELF_KERNEL = 1 << 18,  /* boots an uncompressed ELF kernel, no bzImage */
         HV_CAP_ONE_QUEUE = 1 << 19,   /* TAP devices must have a single queue pair */
+        HV_CAP_DISK_REQUEUE = 1 << 20, /* a clone may have other disk queue sizes */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */

@@ -34,6 +34,8 @@ int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, str
 /* Check that the TAP devices exist inside `netns`, for VMMs that open them by name and make those
  * that are missing, which nothing would be connected to. */
 int hv_taps_check(const char *netns, const char *const *names, size_t n, struct cc_err *err);
+/* Same for a device that is made by this call and vanishes with its last descriptor. */
+int hv_tap_make(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err);
 
 /* A VMM about to be started. All strings are borrowed. */
 struct hv_launch {

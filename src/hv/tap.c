@@ -28,13 +28,15 @@ static int tap_exists(const char *name, struct cc_err *err)
         return 0;
 }
 
-static int open_queues(const char *name, size_t pairs, int *fds, struct cc_err *err)
+static int open_queues(const char *name, bool make, size_t pairs, int *fds, struct cc_err *err)
 {
         short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-        int r = tap_exists(name, err);
+        int r = make ? 0 : tap_exists(name, err);
 
         if (r < 0)
                 return r;
+        if (make && pairs > 1)
+                flags |= IFF_MULTI_QUEUE;
         for (size_t i = 0; i < pairs; i++) {
                 struct ifreq ifr = { 0 };
 
@@ -93,9 +95,10 @@ static void leave(int home)
                 close(home);
 }
 
-int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err)
+static int open_in(const char *netns, const char *name, bool make, size_t pairs, int *ret,
+                   struct cc_err *err)
 {
-        int home;
+        int home = -1;
         int r = check_name(name, err);
 
         for (size_t i = 0; i < pairs; i++)
@@ -104,7 +107,7 @@ int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, str
                 r = enter(netns, &home, err);
         if (r < 0)
                 return r;
-        r = open_queues(name, pairs, ret, err);
+        r = open_queues(name, make, pairs, ret, err);
         leave(home);
         for (size_t i = 0; r < 0 && i < pairs; i++) {
                 if (ret[i] >= 0)
@@ -116,7 +119,7 @@ int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, str
 
 int hv_taps_check(const char *netns, const char *const *names, size_t n, struct cc_err *err)
 {
-        int home;
+        int home = -1;
         int r = 0;
 
         for (size_t i = 0; i < n && r == 0; i++)
@@ -129,4 +132,14 @@ int hv_taps_check(const char *netns, const char *const *names, size_t n, struct 
                 r = tap_exists(names[i], err);
         leave(home);
         return r;
+}
+
+int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err)
+{
+        return open_in(netns, name, false, pairs, ret, err);
+}
+
+int hv_tap_make(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err)
+{
+        return open_in(netns, name, true, pairs, ret, err);
 }

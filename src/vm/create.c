@@ -126,6 +126,8 @@ static int make_files(struct engine *e, struct vm_plan *plan, struct cc_err *err
         if (r == 0)
                 r = vm_make_disks(plan, err);
         if (r == 0)
+                r = vm_seed_write(e->config, &plan->vm, plan->req->user, plan->req->password, err);
+        if (r == 0)
                 r = vm_kernel_ready(plan->drv, &plan->vm, err);
         if (r == 0)
                 r = vm_spec_build(&plan->vm, &spec, err);

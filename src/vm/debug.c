@@ -50,14 +50,20 @@ static void add_overlay(struct vm_debug *d, const char *path, const char *base, 
 {
         static const char *const create[] = { "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b" };
         struct cc_strv *step = add_step(d, "qemu-img");
+        struct qcow2_info info;
 
         for (size_t i = 0; i < CC_ARRAY_LEN(create); i++)
                 cc_strv_add(step, create[i]);
         cc_strv_add(step, base);
         cc_strv_add(step, path);
+        /* Like create: grown when that is more, never cut. */
+        if (qcow2_read_info(base, &info, NULL) < 0 || (uint64_t)size <= info.virtual_size)
+                return;
         step = add_step(d, "qemu-img");
         cc_strv_add(step, "resize");
         cc_strv_add(step, "-q");
+        cc_strv_add(step, "-f");
+        cc_strv_add(step, "qcow2");
         cc_strv_add(step, path);
         cc_strv_addf(step, "%lld", (long long)size);
 }
@@ -168,6 +174,8 @@ int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, st
         if (r < 0)
                 return r;
         add_nics(&plan);
+        /* Its seed would hold the password: the launch is that of every later boot. */
+        plan.vm.first_booted = true;
         r = vm_rebuild_cmdline(e->config, plan.drv, &plan.vm, err);
         if (r == 0)
                 r = vm_plan_check(&plan, err);
@@ -187,6 +195,7 @@ int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, st
         d.hint = plan.drv->debug_hint;
         add_files(&plan, &d);
         add_copies(&d, &copies);
+        d.no_seed = plan.cloudimg && !req->windows;
         if (d.requests.len)
                 add_removals(&plan, &d);
         *ret = d;

@@ -130,6 +130,11 @@ static int finish(struct engine *e, const struct vm_record *vm, struct cc_err *e
                                        vm->id, dirs[i]);
                 r = cc_rm_rf(dirs[i], err);
         }
+        if (r == 0 && !cc_isempty(vm->run_dir)) {
+                CC_FREE char *staging = vm_staging_dir(vm);
+
+                r = cc_rm_rf(staging, err);
+        }
         if (r == 0)
                 r = cc_failpoint("rm.D4", err);
         if (r == 0)

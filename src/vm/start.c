@@ -25,7 +25,7 @@
 #include "console/console.h"
 #include "vm/internal.h"
 
-static void set_proc(struct vm_record *vm, const struct vm_proc *proc)
+void vm_set_proc(struct vm_record *vm, const struct vm_proc *proc)
 {
         char boot[37];
 
@@ -37,7 +37,7 @@ static void set_proc(struct vm_record *vm, const struct vm_proc *proc)
         cc_strset(&vm->proc->boot_id, boot);
 }
 
-static void clear_proc(struct vm_record *vm)
+void vm_forget_proc(struct vm_record *vm)
 {
         if (vm->proc)
                 free(vm->proc->boot_id);
@@ -84,8 +84,8 @@ int vm_relay_ensure(const struct config *c, const struct vm_record *vm, struct c
 }
 
 /* The guest runs with or without somebody at its console. */
-static void start_relay(struct engine *e, const struct hv_driver *drv, const struct vm_record *vm,
-                        const struct vm_proc *proc)
+void vm_start_relay(struct engine *e, const struct hv_driver *drv, const struct vm_record *vm,
+                    const struct vm_proc *proc)
 {
         struct cc_err err = CC_ERR_INIT;
 
@@ -102,7 +102,7 @@ static int commit_running(struct engine *e, struct vm_record *vm, const struct v
         vm->started_at = cc_now();
         vm->stopped_at = 0;
         vm->first_booted = true;
-        set_proc(vm, proc);
+        vm_set_proc(vm, proc);
         vm_set_state(vm, VM_RUNNING);
         return vm_commit(e, vm, reason, err);
 }
@@ -135,7 +135,7 @@ static int adopt(struct engine *e, const struct hv_driver *drv, struct vm_record
         if (!vm_in_state(vm, VM_RUNNING)) {
                 if (vm->started_at) {
                         /* Keep the time of the boot that is running, if it was recorded at all. */
-                        set_proc(vm, proc);
+                        vm_set_proc(vm, proc);
                         vm_set_state(vm, VM_RUNNING);
                         vm->stopped_at = 0;
                         r = vm_commit(e, vm, "restart", err);
@@ -145,12 +145,12 @@ static int adopt(struct engine *e, const struct hv_driver *drv, struct vm_record
                 if (r < 0)
                         return r;
         } else if (!vm->proc) {
-                set_proc(vm, proc);
+                vm_set_proc(vm, proc);
                 r = vm_commit(e, vm, NULL, err);
                 if (r < 0)
                         return r;
         }
-        start_relay(e, drv, vm, proc);
+        vm_start_relay(e, drv, vm, proc);
         return 1;
 }
 
@@ -165,15 +165,14 @@ static void limit_queues(const struct hv_driver *drv, struct vm_record *vm)
 }
 
 /* T2, network part. */
-static int ready_network(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
-                         const struct net_provider **ret, struct cc_err *err)
+int vm_ready_network(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                     struct cc_err *err)
 {
         struct net_env env = vm_net_env(e);
         const struct net_provider *net = NULL;
         struct cc_err missing = CC_ERR_INIT;
         int r = net_provider_find(vm_net_backend(vm), &net, err);
 
-        *ret = NULL;
         if (r < 0 || !net)
                 return r;
         r = net->verify(&env, vm, &missing);
@@ -186,19 +185,7 @@ static int ready_network(struct engine *e, const struct hv_driver *drv, struct v
                 limit_queues(drv, vm);
                 r = net->recover(&env, vm, err);
         }
-        if (r < 0)
-                return cc_wrap(err, "network");
-        *ret = net;
-        return 0;
-}
-
-static void quiesce(struct engine *e, const struct vm_record *vm, const struct net_provider *net)
-{
-        struct net_env env = vm_net_env(e);
-        struct cc_err err = CC_ERR_INIT;
-
-        if (net && net->quiesce(&env, vm, &err) < 0)
-                cc_warn("vm.start", "quiesce network of %s: %s", vm->id, err.msg);
+        return r < 0 ? cc_wrap(err, "network") : 0;
 }
 
 /* T2. */
@@ -216,7 +203,7 @@ static int make_ready(struct engine *e, const struct hv_driver *drv, const struc
         /* Nobody may take the dead process for the new one: the record's identity goes before the
          * new pid file comes. */
         if (vm->proc) {
-                clear_proc(vm);
+                vm_forget_proc(vm);
                 r = vm_commit(e, vm, NULL, err);
                 if (r < 0)
                         return r;
@@ -246,7 +233,7 @@ static void fail_launched(struct engine *e, const struct hv_driver *drv, const s
         if (proc->pidfd >= 0 && drv->stop(env, vm->run_dir, proc, 0, &err) < 0)
                 cc_warn("vm.start", "vm %s: %s", vm->id, err.msg);
         vm_remove_runtime(drv, vm, "vm.start");
-        clear_proc(vm);
+        vm_forget_proc(vm);
         vm_set_state(vm, VM_ERROR);
         if (vm_commit(e, vm, "error", &err) < 0)
                 cc_warn("vm.start", "vm %s: %s", vm->id, err.msg);
@@ -259,7 +246,6 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         VM_PROC struct vm_proc old = VM_PROC_INIT;
         VM_SPEC_BUF struct vm_spec_buf spec = { 0 };
-        const struct net_provider *net = NULL;
         struct hv_env env;
         int r = 0;
 
@@ -272,19 +258,19 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
                 if (r != 0)
                         return r < 0 ? r : 0;
         }
-        r = ready_network(e, drv, vm, &net, err);
+        r = vm_ready_network(e, drv, vm, err);
         if (r == 0)
                 r = make_ready(e, drv, &env, vm, &spec, err);
         if (r == 0)
                 r = cc_failpoint("start.T2", err);
         if (r < 0) {
-                quiesce(e, vm, net);
+                vm_quiesce(e, vm);
                 return r;
         }
         r = drv->launch(&env, &spec.spec, &proc, err);
         if (r == 0) {
                 /* Before the commit: the guest speaks already, and a PTY keeps little of it. */
-                start_relay(e, drv, vm, &proc);
+                vm_start_relay(e, drv, vm, &proc);
                 r = cc_failpoint("start.T4", err);
         }
         if (r == 0)
@@ -293,7 +279,7 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
                 r = cc_failpoint("start.T5", err);
         if (r < 0) {
                 fail_launched(e, drv, &env, vm, &proc);
-                quiesce(e, vm, net);
+                vm_quiesce(e, vm);
         }
         return r;
 }
@@ -314,5 +300,11 @@ int vm_start(struct engine *e, const char *id, struct cc_err *err)
                                "vm %s is creating: its creation was interrupted; remove it with "
                                "vm rm",
                                id);
+        /* The disks may be of two vintages. */
+        if (vm.restore_pending) {
+                r = cc_fail(err, CC_STATE, "vm %s: its restore was interrupted", id);
+                cc_hint(err, "restore it again, from this or another snapshot, or remove it");
+                return r;
+        }
         return vm_start_locked(e, drv, &vm, err);
 }

@@ -57,6 +57,7 @@ struct vm_debug {
         struct cc_strv *steps; /* commands to run first, each as its words */
         size_t n_steps;
         struct cc_strv argv;
+        bool no_seed; /* create would attach a cloud-init disk, which is left out: it is secret */
         struct cc_strv requests; /* to `socket` once it is there: method, target, body each */
         char *socket;
         const char *hint; /* about the terminal of the launch; static */
@@ -80,8 +81,15 @@ int vm_rm(struct engine *e, const char *id, bool force, struct cc_err *err);
 int vm_reconcile_stale_create(struct engine *e, const char *ref, const char **ret_outcome,
                               char ret_id[27], struct cc_err *err);
 
+/* Finish the removal that a tombstone of this VM records, if no verb is at it. *ret_done false: its
+ * lock is held, or there is nothing to finish. */
+int vm_finish_removal(struct engine *e, const char *id, bool *ret_done, struct cc_err *err);
+
 /* Fill the shown fields of a stored record: state text (stale), pid, socket_path. Reads only. */
 void vm_present(const struct config *c, struct vm_record *vm);
+
+/* The same, and the handle of the live VMM; *ret is left alone when there is none. */
+void vm_present_proc(struct vm_record *vm, struct vm_proc *ret);
 
 /* Name of the console socket in every VM's run dir. */
 #define VM_CONSOLE_SOCKET "console.sock"

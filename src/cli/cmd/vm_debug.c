@@ -73,6 +73,9 @@ static void print_shell(const struct vm_debug *debug)
         cc_buf_str(&b, "# files\n");
         for (size_t i = 0; i < debug->n_steps; i++)
                 shell_line(&b, &debug->steps[i]);
+        if (debug->no_seed)
+                cc_buf_str(&b, "# without the cloud-init disk of the first boot, which holds the "
+                               "password\n");
         if (debug->requests.len)
                 shell_requests(&b, debug);
         cc_buf_printf(&b, "# launch command%s%s\n", debug->hint ? "; " : "",

@@ -163,7 +163,8 @@ const struct hv_driver hv_driver_qemu = {
         .console_prefix = "console=ttyS0 loglevel=3",
         .caps = HV_CAP_DIRECT_BOOT | HV_CAP_UEFI | HV_CAP_WINDOWS | HV_CAP_SHARED_MEMORY |
                 HV_CAP_HUGEPAGES | HV_CAP_NO_WATCHDOG | HV_CAP_USER_NET | HV_CAP_DIRECT_IO |
-                HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES | HV_CAP_EMULATION,
+                HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES | HV_CAP_EMULATION | HV_CAP_SNAPSHOT |
+                HV_CAP_NIC_SWAP,
         .max_disks = QEMU_MAX_DISKS,
         .max_nics = QEMU_MAX_NICS,
         .probe = probe,
@@ -181,4 +182,12 @@ const struct hv_driver hv_driver_qemu = {
         .console_log_name = QEMU_CONSOLE_LOG,
         .debug = qemu_debug,
         .debug_hint = "the console is this terminal, Ctrl-a x ends it",
+        .classify = qemu_classify,
+        .can_capture = qemu_can_capture,
+        .pause = qemu_pause,
+        .capture = qemu_capture,
+        .preflight = qemu_preflight,
+        .load = qemu_load,
+        .rewire = qemu_rewire,
+        .settle = qemu_settle,
 };
