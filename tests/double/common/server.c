@@ -189,6 +189,8 @@ static void check_lost(struct dbl_server *s, const struct job *job)
 {
         CC_FREE char *key = lost_key(&job->request);
 
+        if (s->form->repeatable && s->form->repeatable(s->ctx, &job->request))
+                return;
         for (size_t i = 0; i < s->n_lost; i++)
                 if (cc_streq(s->lost[i].key, key))
                         dbl_journal_add(s->journal, "retry-violation",
