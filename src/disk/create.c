@@ -70,22 +70,23 @@ void disk_mkfs_argv(const char *path, struct cc_strv *ret)
         mkfs_argv(path, mkfs_knows_features(), ret);
 }
 
-/* As if it were new: asking an old one only after it has refused saves a process per disk. */
+/* Asking for the version costs a process, and almost every mkfs.ext4 knows the features: it is
+ * asked when it has failed. */
 static int mkfs_ext4(const char *path, struct cc_err *err)
 {
-        CC_STRV struct cc_strv argv = { 0 };
         struct cc_err why = CC_ERR_INIT;
+        CC_STRV struct cc_strv with = { 0 };
+        CC_STRV struct cc_strv without = { 0 };
         int r;
 
-        mkfs_argv(path, true, &argv);
-        r = cc_run_ok((const char *const *)argv.v, TOOL_MS, NULL, &why);
+        mkfs_argv(path, true, &with);
+        r = cc_run_ok((const char *const *)with.v, TOOL_MS, NULL, &why);
         if (r == 0)
                 return 0;
         if (r == -CC_CANCELED || r == -CC_TIMEOUT || r == -CC_UNAVAILABLE || mkfs_knows_features())
                 return cc_err_copy(err, &why);
-        cc_strv_free(&argv);
-        mkfs_argv(path, false, &argv);
-        return cc_run_ok((const char *const *)argv.v, TOOL_MS, NULL, err);
+        mkfs_argv(path, false, &without);
+        return cc_run_ok((const char *const *)without.v, TOOL_MS, NULL, err);
 }
 
 static int make_raw(const char *path, int64_t size, const char *fstype, struct cc_err *err)

@@ -166,7 +166,9 @@ gone()
 	cocoon vm rm twin
 	cocoon vm debug --name twin "${small[@]}" --nics 0 tiny >"$T/paste.sh"
 	mkdir "$T/here"
-	(cd "$T/here" && exec setsid script -qfc "sh '$T/paste.sh'" "$T/terminal" </dev/null >/dev/null 2>&1 3>&-) &
+	mkfifo "$T/keys"
+	# Open at both ends: a terminal at which nobody types, not one that was closed.
+	(cd "$T/here" && exec setsid script -qfc "sh '$T/paste.sh'" "$T/terminal" <>"$T/keys" >/dev/null 2>&1 3>&-) &
 	terminal=$!
 	wait_for 60 grep -aE "cocoon-tiny ready: hostname=twin disks=$disks net=none" "$T/terminal" || {
 		cat "$T/paste.sh" "$T/terminal"

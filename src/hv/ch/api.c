@@ -29,7 +29,10 @@ static int call(const char *run_dir, const char *method, const char *endpoint, c
         CC_FREE char *target = xasprintf(PREFIX "%s", endpoint);
         int r = cc_http_unix(path, method, target, body, timeout_ms, ret, err);
 
-        return r < 0 ? cc_wrap(err, "cloud-hypervisor") : 0;
+        if (r < 0)
+                (void)cc_wrap(err,
+                              "cloud-hypervisor"); /* callers branch on r, with or without err */
+        return r;
 }
 
 /* Text from a peer, made fit for one line of ours. */

@@ -172,7 +172,7 @@ const struct hv_driver hv_driver_ch = {
         .console_prefix = "console=hvc0 loglevel=3",
         .caps = HV_CAP_DIRECT_BOOT | HV_CAP_UEFI | HV_CAP_WINDOWS | HV_CAP_SHARED_MEMORY |
                 HV_CAP_HUGEPAGES | HV_CAP_MERGEABLE | HV_CAP_NO_WATCHDOG | HV_CAP_DIRECT_IO |
-                HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES,
+                HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES | HV_CAP_BALLOON | HV_CAP_VCPU_MAX,
         .max_disks = MAX_DISKS,
         .max_nics = MAX_NICS,
         .probe = probe,

@@ -29,6 +29,7 @@
 #define DEATH_MS       2000 /* a socket goes a moment before its process */
 #define BROKEN_MAX     5    /* connections that may break before the API counts as broken */
 #define NAP_MAX_MS     64
+#define LOG_MAX        65536 /* of a VMM that has only just begun */
 
 /* Left behind by a VMM that was killed; a leftover makes the next one fail with "address in use".
  */
@@ -75,6 +76,42 @@ static void rotate_log(const struct vm_spec *spec)
         (void)rename(log, old);
 }
 
+/*
+ * The error of a VMM that died during launch. Its last words are a list of causes, outermost first:
+ *
+ *      Error: Cloud Hypervisor exited with the following chain of errors:
+ *        0: Error booting VM
+ *        1: The VM could not boot
+ *
+ * Joined, they make one line; any other words are quoted as hv_launch_died() does.
+ */
+static int died(const struct hv_launch *l, struct cc_err *err)
+{
+        static const char head[] = "chain of errors:";
+        CC_FREE char *path = cc_path_join(l->log_dir, l->log_name);
+        CC_BUF struct cc_buf causes = { 0 };
+        CC_FREE char *text = NULL;
+        const char *line;
+
+        if (cc_read_file(path, LOG_MAX, &text, NULL, NULL) < 0 || !(line = strstr(text, head)))
+                return hv_launch_died(l, err);
+        for (line += strcspn(line, "\n"); *line == '\n'; line += strcspn(line, "\n")) {
+                const char *cause;
+
+                line++;
+                cause = line + strspn(line, " ");
+                cause += strspn(cause, "0123456789");
+                if (cause[0] != ':' || cause[1] != ' ')
+                        break;
+                cause += 2;
+                cc_buf_str(&causes, causes.len ? ": " : "");
+                cc_buf_add(&causes, cause, strcspn(cause, "\n"));
+        }
+        if (causes.len == 0)
+                return hv_launch_died(l, err);
+        return cc_fail(err, CC_UNAVAILABLE, "launch %s: %s", l->title, causes.data);
+}
+
 /* Waiting for a VMM that was just started. */
 struct wait {
         const struct hv_launch *launch;
@@ -116,8 +153,12 @@ static int ask(struct wait *w, struct cc_err *err)
         CH_INFO struct ch_info info = { .state = CH_UNKNOWN };
         int64_t left = (w->boot_deadline - cc_monotonic()) / CC_NSEC_PER_MSEC + 1;
         const char *state;
-        int r = ch_get_info(w->launch->run_dir, (int)(left < CH_API_MS ? left : CH_API_MS), &info,
-                            &w->last);
+        int r;
+
+        if (left <= 1 && w->last.class != CC_OK)
+                return cc_err_copy(err, &w->last);
+        r = ch_get_info(w->launch->run_dir, (int)(left < CH_API_MS ? left : CH_API_MS), &info,
+                        &w->last);
 
         w->connected |= r != -CC_UNAVAILABLE;
         if (r == 0 && info.state == CH_RUNNING)
@@ -170,7 +211,7 @@ static int wait_running(struct wait *w, struct cc_err *err)
                         continue;
                 /* What breaks a connection is mostly the end of the process. */
                 if (r == 1 || (r == -CC_IO && cc_pidfd_wait(w->proc->pidfd, DEATH_MS) == 1))
-                        return hv_launch_died(w->launch, err);
+                        return died(w->launch, err);
                 (void)cc_err_copy(err, &why);
                 return cc_wrap(err, "launch %s", w->launch->title);
         }
@@ -205,8 +246,10 @@ int ch_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_pr
         CC_CLOSE int watch = -1;
         struct hv_launch l;
         struct ch_host host;
-        int r = ch_install_find(env->binary, env->cache_dir, &install, err);
+        int r = hv_remove_files(spec->run_dir, ch_runtime_files, err);
 
+        if (r == 0)
+                r = ch_install_find(env->binary, env->cache_dir, &install, err);
         if (r < 0)
                 return r;
         ch_host_facts(env, spec, &facts, &host);
@@ -217,8 +260,6 @@ int ch_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_pr
                 r = check_files(&config, err);
         if (r == 0)
                 r = check_taps(spec, err);
-        if (r == 0)
-                r = hv_remove_files(spec->run_dir, ch_runtime_files, err);
         if (r < 0)
                 return r;
         rotate_log(spec);
