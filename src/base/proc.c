@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -26,7 +27,7 @@ const char *const cc_lasting_env[] = {
 };
 
 /* Which step failed between fork and exec, sent through a close-on-exec pipe. */
-enum stage { STAGE_FDS = 1, STAGE_CWD, STAGE_NETNS, STAGE_PIDFILE, STAGE_EXEC };
+enum stage { STAGE_FDS = 1, STAGE_CWD, STAGE_NETNS, STAGE_BINDS, STAGE_PIDFILE, STAGE_EXEC };
 
 struct child_report {
         int stage;
@@ -34,11 +35,9 @@ struct child_report {
 };
 
 static const char *const stage_text[] = {
-        [STAGE_FDS] = "pass descriptors to",
-        [STAGE_CWD] = "enter working directory of",
-        [STAGE_NETNS] = "enter network namespace for",
-        [STAGE_PIDFILE] = "write pid file of",
-        [STAGE_EXEC] = "execute",
+        [STAGE_FDS] = "pass descriptors to",           [STAGE_CWD] = "enter working directory of",
+        [STAGE_NETNS] = "enter network namespace for", [STAGE_BINDS] = "redirect files for",
+        [STAGE_PIDFILE] = "write pid file of",         [STAGE_EXEC] = "execute",
 };
 
 #define MAX_CHILD_FDS 128
@@ -102,6 +101,20 @@ static void child_fds(struct child_plan *p)
                         child_fail(p, STAGE_FDS);
 }
 
+/* Private first: what is mounted here must not show outside, and the other way round. */
+static void child_binds(const struct child_plan *p)
+{
+        const struct cc_spawn *s = p->spec;
+
+        if (s->n_binds == 0)
+                return;
+        if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                child_fail(p, STAGE_BINDS);
+        for (size_t i = 0; i < s->n_binds; i++)
+                if (mount(s->binds[i].from, s->binds[i].to, NULL, MS_BIND, NULL) < 0)
+                        child_fail(p, STAGE_BINDS);
+}
+
 static void child_pid_file(const struct child_plan *p)
 {
         char text[16];
@@ -138,6 +151,7 @@ static void child_main(struct child_plan *p)
                 (void)setpgid(0, 0);
         if (p->netns_fd >= 0 && setns(p->netns_fd, CLONE_NEWNET) < 0)
                 child_fail(p, STAGE_NETNS);
+        child_binds(p);
         if (s->file_mask)
                 (void)umask(s->file_mask);
         if (s->pid_file)

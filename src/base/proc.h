@@ -18,6 +18,12 @@ struct cc_fd_map {
         int to;
 };
 
+/* In the child's own mount namespace the file `to` is `from`. */
+struct cc_bind {
+        const char *from;
+        const char *to;
+};
+
 struct cc_spawn {
         const char *const *argv;     /* argv[0] is looked up with cc_find_program() */
         const char *const *env;      /* NULL: inherited */
@@ -28,8 +34,10 @@ struct cc_spawn {
         bool new_session;     /* setsid(): long-lived children must not die with our terminal */
         const char *pid_file; /* written by the child before exec: decimal + "\n", 0600 */
         const char *netns;    /* network namespace to enter; failure is a launch failure */
-        mode_t file_mask;     /* umask of the child; 0: inherited */
-        bool detach;          /* nobody's child: its end is init's to see */
+        const struct cc_bind *binds; /* with any: a private mount namespace, nothing leaves it */
+        size_t n_binds;
+        mode_t file_mask; /* umask of the child; 0: inherited */
+        bool detach;      /* nobody's child: its end is init's to see */
 };
 
 /* The environment of what outlives the command: none of the caller's, whose secrets would stay in

@@ -120,12 +120,22 @@ int fc_get_state(const struct fc_api *api, int timeout_ms, enum fc_state *ret, s
         return cc_fail(err, CC_INVALID, "GET /: the reply names no known state");
 }
 
+int fc_get_config(const struct fc_api *api, json_t **ret, struct cc_err *err)
+{
+        CC_BUF struct cc_buf body = { 0 };
+        int r = fc_call(api, "GET", "/vm/config", NULL, FC_CALL_MS, false, &body, err);
+
+        return r < 0 ? r
+                     : cc_json_parse(body.data ? body.data : "", body.len, "GET /vm/config", ret,
+                                     err);
+}
+
 static int change_state(const struct fc_api *api, const char *method, const char *target,
-                        const char *body, enum fc_state wanted, struct cc_err *err)
+                        const char *body, int timeout_ms, enum fc_state wanted, struct cc_err *err)
 {
         struct cc_err why = CC_ERR_INIT;
         enum fc_state state;
-        int r = fc_call(api, method, target, body, FC_CALL_MS, false, NULL, &why);
+        int r = fc_call(api, method, target, body, timeout_ms, false, NULL, &why);
 
         if (r == 0)
                 return 0;
@@ -136,12 +146,17 @@ static int change_state(const struct fc_api *api, const char *method, const char
 
 int fc_instance_start(const struct fc_api *api, struct cc_err *err)
 {
-        return change_state(api, "PUT", "/actions", FC_INSTANCE_START, FC_RUNNING, err);
+        return change_state(api, "PUT", "/actions", FC_INSTANCE_START, FC_CALL_MS, FC_RUNNING, err);
 }
 
 int fc_set_paused(const struct fc_api *api, bool paused, struct cc_err *err)
 {
         return change_state(api, "PATCH", "/vm",
                             paused ? "{\"state\":\"Paused\"}" : "{\"state\":\"Resumed\"}",
-                            paused ? FC_PAUSED : FC_RUNNING, err);
+                            FC_CALL_MS, paused ? FC_PAUSED : FC_RUNNING, err);
+}
+
+int fc_snapshot_load(const struct fc_api *api, const char *body, struct cc_err *err)
+{
+        return change_state(api, "PUT", "/snapshot/load", body, FC_MEMORY_MS, FC_PAUSED, err);
 }

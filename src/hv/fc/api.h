@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/err.h"
@@ -49,6 +50,12 @@ bool fc_reply_lost(int r);
 
 /* GET /. */
 int fc_get_state(const struct fc_api *api, int timeout_ms, enum fc_state *ret, struct cc_err *err);
+
+/* GET /vm/config: the machine as the VMM sees it. New reference. */
+int fc_get_config(const struct fc_api *api, json_t **ret, struct cc_err *err);
+
+/* Bring a machine back, paused; sent once, and told from the state when the reply is lost. */
+int fc_snapshot_load(const struct fc_api *api, const char *body, struct cc_err *err);
 
 /* Change the state: sent once. When the reply is lost, the state tells whether it arrived. */
 int fc_instance_start(const struct fc_api *api, struct cc_err *err);
