@@ -219,6 +219,28 @@ static char *source_id(const struct clone *c)
         return xstrdup("");
 }
 
+/* The driver's own limits, with NICs that do not exist yet. */
+static int check_machine(const struct clone *c, struct cc_err *err)
+{
+        VM_SPEC_BUF struct vm_spec_buf b = { 0 };
+        CC_FREE struct hv_nic *nics = xcalloc((size_t)c->nics + 1, sizeof(*nics));
+        bool user = c->net && (c->net->caps & NET_CAP_USER);
+        int r = vm_spec_build(&c->vm, &b, err);
+
+        if (r < 0)
+                return r;
+        for (int64_t i = 0; i < c->nics; i++)
+                nics[i] = (struct hv_nic){
+                        .tap = user ? NULL : "tap",
+                        .mac = "02:00:00:00:00:01",
+                        .num_queues = 2 * c->vm.config.cpu,
+                        .queue_size = c->vm.config.queue_size,
+                };
+        b.spec.nics = nics;
+        b.spec.n_nics = (size_t)c->nics;
+        return c->rev.drv->check(&c->rev.env, &b.spec, err);
+}
+
 /* Several clones of one VM may hold it; verbs that change the source wait. */
 static int lock_source(struct clone *c, struct cc_err *err)
 {
@@ -292,6 +314,8 @@ static int reserve(struct clone *c, struct cc_err *err)
 
                 cc_id_new(id);
                 r = identify(c, id, err);
+                if (r == 0)
+                        r = check_machine(c, err);
                 if (r == 0)
                         r = vm_lock(c->e, id, "vm.clone", &c->lock, err);
                 if (r == 0)
