@@ -32,22 +32,32 @@ static bool is_known(const struct cc_strv *vms, const char *id)
         return false;
 }
 
-static void add(struct net_orphans *o, const char *id, const char *provider)
+static void add(struct net_orphans *o, const char *id, const struct net_provider *p)
 {
         struct net_orphan *new;
 
         o->v = xreallocarray(o->v, o->len + 1, sizeof(*o->v));
         new = &o->v[o->len++];
         (void)snprintf(new->id, sizeof(new->id), "%s", id);
-        new->provider = provider;
+        new->provider = p;
 }
 
-static int compare(const void *a, const void *b)
+int net_gc_candidates_of(const struct net_env *env, const struct net_provider *p,
+                         struct net_orphans *ret, struct cc_err *err)
 {
-        const struct net_orphan *x = a;
-        const struct net_orphan *y = b;
+        CC_STRV struct cc_strv ids = { 0 };
+        CC_STRV struct cc_strv vms = { 0 };
+        int r = p->orphans ? p->orphans(env, &ids, err) : 0;
 
-        return strcmp(x->id, y->id);
+        if (r == 0)
+                r = meta_vm_each(env->meta, add_id, &vms, err);
+        if (r < 0)
+                return r;
+        cc_strv_sort(&ids);
+        for (size_t i = 0; i < ids.len; i++)
+                if (!is_known(&vms, ids.v[i]))
+                        add(ret, ids.v[i], p);
+        return 0;
 }
 
 struct search {
@@ -58,46 +68,32 @@ struct search {
 static int ask(void *ctx, const struct net_provider *p, struct cc_err *err)
 {
         struct search *s = ctx;
-        CC_STRV struct cc_strv ids = { 0 };
-        int r = p->orphans ? p->orphans(s->env, &ids, err) : 0;
 
-        for (size_t i = 0; i < ids.len && r == 0; i++)
-                add(&s->found, ids.v[i], p->name);
-        return r;
+        return net_gc_candidates_of(s->env, p, &s->found, err);
 }
 
 int net_gc_candidates(const struct net_env *env, struct net_orphans *ret, struct cc_err *err)
 {
         struct search s = { .env = env };
-        CC_STRV struct cc_strv vms = { 0 };
-        struct net_orphans orphans = { 0 };
         int r = net_provider_each(ask, &s, err);
 
-        if (r == 0)
-                r = meta_vm_each(env->meta, add_id, &vms, err);
-        for (size_t i = 0; i < s.found.len && r == 0; i++)
-                if (!is_known(&vms, s.found.v[i].id))
-                        add(&orphans, s.found.v[i].id, s.found.v[i].provider);
-        net_orphans_clear(&s.found);
         if (r < 0)
-                return r;
-        if (orphans.len > 0)
-                qsort(orphans.v, orphans.len, sizeof(*orphans.v), compare);
-        *ret = orphans;
-        return 0;
+                net_orphans_clear(&s.found);
+        else
+                *ret = s.found;
+        return r;
 }
 
 int net_gc_collect(const struct net_env *env, const struct net_orphan *orphan, struct cc_err *err)
 {
         struct vm_record vm = { .id = (char *)(uintptr_t)orphan->id };
-        const struct net_provider *p = NULL;
         CC_STRV struct cc_strv vms = { 0 };
         CC_CLOSE int lock = -1;
-        int r = net_provider_find(orphan->provider, &p, err);
+        int r = 0;
 
         /* Without the whole ID there is no lock to take, and no VM could have been made of it
          * meanwhile: IDs are drawn at random. */
-        if (r == 0 && cc_id_valid(orphan->id)) {
+        if (cc_id_valid(orphan->id)) {
                 CC_FREE char *path = layout_vm_lock(env->config, orphan->id);
 
                 r = cc_lock_try(path, CC_LOCK_EXCLUSIVE, "net.gc", &lock, err);
@@ -106,9 +102,10 @@ int net_gc_collect(const struct net_env *env, const struct net_orphan *orphan, s
                 r = meta_vm_each(env->meta, add_id, &vms, err);
         if (r < 0 || is_known(&vms, orphan->id))
                 return r;
-        r = p->delete (env, &vm, err);
+        r = orphan->provider->delete (env, &vm, err);
         if (r < 0)
                 return cc_wrap(err, "collect network of %s", orphan->id);
-        cc_info("net.gc", "collected id=%s network=%s reason=orphan", orphan->id, p->name);
+        cc_info("net.gc", "collected id=%s network=%s reason=orphan", orphan->id,
+                orphan->provider->name);
         return 0;
 }

@@ -10,7 +10,7 @@
 
 struct net_orphan {
         char id[CC_ID_LEN + 1]; /* a VM's, or its first 8 characters if no more is known */
-        const char *provider;
+        const struct net_provider *provider;
 };
 
 struct net_orphans {
@@ -20,9 +20,13 @@ struct net_orphans {
 void net_orphans_clear(struct net_orphans *o); /* also the cleanup function */
 #define NET_ORPHANS CC_CLEANUP(net_orphans_clear)
 
-/* Sorted by ID, each provider's once. Reads the VMs after the host, so that a VM being created is
- * never among them: its row is older than anything of it on the host. */
+/* Sorted by ID, those of one provider together. Reads the VMs after the host, so that a VM being
+ * created is never among them: its row is older than anything of it on the host. */
 int net_gc_candidates(const struct net_env *env, struct net_orphans *ret, struct cc_err *err);
+
+/* Append those of one provider. */
+int net_gc_candidates_of(const struct net_env *env, const struct net_provider *p,
+                         struct net_orphans *ret, struct cc_err *err);
 
 /* Remove one, under the lock of the VM that it once was: CC_BUSY when somebody holds that. What
  * cannot be undone keeps its row and namespace for the next time. An ID that has become a VM's is
