@@ -2,6 +2,8 @@
 #include "net/cni_cache.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +19,7 @@ void cni_cached_clear(struct cni_cached *c)
 {
         conflist_clear(&c->list);
         free(c->vm_id);
+        free(c->container);
         free(c->if_name);
         free(c->args);
         json_decref(c->caps);
@@ -107,6 +110,23 @@ static char *args_text(const json_t *list)
         return cc_buf_take(&out);
 }
 
+/* Readers see the old or the new one; no sync (see the header). */
+static int replace(const char *path, const char *text, struct cc_err *err)
+{
+        CC_FREE char *temp = xasprintf("%s.new", path);
+        CC_CLOSE int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        int r;
+
+        if (fd < 0)
+                return cc_fail_errno(err, errno, "create %s", temp);
+        r = cc_write_all(fd, text, strlen(text), err);
+        if (r == 0 && rename(temp, path) < 0)
+                r = cc_fail_errno(err, errno, "rename to %s", path);
+        if (r < 0)
+                (void)unlink(temp);
+        return r;
+}
+
 int cni_cache_save(const char *dir, const struct conflist *list, const struct cni_attachment *a,
                    const json_t *result, struct cc_err *err)
 {
@@ -120,7 +140,7 @@ int cni_cache_save(const char *dir, const struct conflist *list, const struct cn
         if (r < 0)
                 return r;
         json_object_set_new(j, "kind", json_string(KIND));
-        json_object_set_new(j, "containerId", json_string(a->vm_id));
+        json_object_set_new(j, "containerId", json_string(a->container));
         json_object_set_new(j, "config", json_string(config));
         json_object_set_new(j, "ifName", json_string(a->if_name));
         json_object_set_new(j, "networkName", json_string(list->name));
@@ -131,7 +151,7 @@ int cni_cache_save(const char *dir, const struct conflist *list, const struct cn
         if (result)
                 json_object_set(j, "result", (json_t *)(uintptr_t)result);
         text = cc_json_compact(j);
-        return cc_publish(path, text, strlen(text), 0600, err);
+        return replace(path, text, err);
 }
 
 static json_t *object_or_null(const json_t *j, const char *key)
@@ -144,14 +164,14 @@ static json_t *object_or_null(const json_t *j, const char *key)
 static int from_json(const json_t *j, struct cni_cached *c, struct cc_err *err)
 {
         const char *kind = "";
-        const char *vm_id = "";
+        const char *container = "";
         const char *if_name = "";
         const char *config = "";
         CC_FREE char *plain = NULL;
         int r;
 
         if ((r = cc_json_str(j, "kind", &kind, err)) < 0 ||
-            (r = cc_json_str(j, "containerId", &vm_id, err)) < 0 ||
+            (r = cc_json_str(j, "containerId", &container, err)) < 0 ||
             (r = cc_json_str(j, "ifName", &if_name, err)) < 0 ||
             (r = cc_json_str(j, "config", &config, err)) < 0)
                 return r;
@@ -163,7 +183,8 @@ static int from_json(const json_t *j, struct cni_cached *c, struct cc_err *err)
         r = conflist_parse(plain, strlen(plain), NULL, &c->list, err);
         if (r < 0)
                 return r;
-        c->vm_id = xstrdup(vm_id);
+        c->container = xstrdup(container);
+        c->vm_id = xstrndup(container, strcspn(container, "-"));
         c->if_name = xstrdup(if_name);
         c->args = args_text(json_object_get(j, "cniArgs"));
         c->caps = object_or_null(j, "capabilityArgs");
@@ -220,7 +241,8 @@ static int list(const char *dir, const char *vm_id, struct cc_strv *ret, struct 
         if (!d)
                 return cc_fail_errno(err, errno, "open %s", dir);
         while ((e = readdir(d)))
-                if (e->d_name[0] != '.' && (!vm_id || strstr(e->d_name, needle)))
+                if (e->d_name[0] != '.' && !cc_endswith(e->d_name, ".new") &&
+                    (!vm_id || strstr(e->d_name, needle)))
                         cc_strv_add(ret, e->d_name);
         cc_strv_sort(ret);
         return 0;

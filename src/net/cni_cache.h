@@ -1,8 +1,9 @@
 /*
  * What the runtime remembers of every attachment (network.md §4): list, arguments and result of an
  * ADD, so that its DEL needs neither the conflist nor luck. One file each,
- * <root>/cni/cache/results/<network>-<vm id>-<interface>, written before ADD and again with its
- * result.
+ * <root>/cni/cache/results/<network>-<vm id>-<interface>, written before ADD and after each of its
+ * plugins. It must survive us, not the machine: what a power failure takes with it are rules and
+ * devices as well, and a lease is released without a result.
  */
 #pragma once
 
@@ -14,16 +15,17 @@
 /* One attachment: a VM's interface on a network. Strings are borrowed. */
 struct cni_attachment {
         const char *vm_id, *if_name;
-        const char *netns; /* path */
-        const char *args;  /* "K=V;K=V", may be "" */
-        json_t *caps;      /* {capability: value} that we can supply; may be NULL */
+        const char *container; /* CNI_CONTAINERID: the VM's ID, or that with a suffix */
+        const char *netns;     /* path */
+        const char *args;      /* "K=V;K=V", may be "" */
+        json_t *caps;          /* {capability: value} that we can supply; may be NULL */
 };
 
 struct cni_cached {
         struct conflist list;
-        char *vm_id, *if_name, *args;
+        char *vm_id, *container, *if_name, *args;
         json_t *caps;   /* object or NULL */
-        json_t *result; /* object or NULL: ADD never ended */
+        json_t *result; /* of the last plugin that succeeded, or NULL */
 };
 void cni_cached_clear(struct cni_cached *c); /* also the cleanup function */
 #define CNI_CACHED CC_CLEANUP(cni_cached_clear)

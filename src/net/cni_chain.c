@@ -27,7 +27,7 @@ void cni_runtime_clear(struct cni_runtime *rt)
 static struct cni_call call_of(const struct cni_runtime *rt, const struct cni_attachment *a)
 {
         return (struct cni_call){
-                .id = a->vm_id,
+                .id = a->container,
                 .netns = a->netns,
                 .if_name = a->if_name,
                 .args = a->args,
@@ -96,9 +96,10 @@ static bool has_version(const json_t *versions, const char *want)
         return false;
 }
 
-/* Ask every plugin of the list that was not asked yet. */
-static int ask_versions(struct cni_runtime *rt, const struct conflist *list,
-                        const struct cni_attachment *a, struct cc_err *err)
+/* Ask every plugin of the list that was not asked yet. One that does not answer did not complain of
+ * the version either, and restricts nothing. */
+static void ask_versions(struct cni_runtime *rt, const struct conflist *list,
+                         const struct cni_attachment *a)
 {
         CC_JSON json_t *config = json_pack("{s:s}", "cniVersion", list->version);
         struct cni_call call = call_of(rt, a);
@@ -108,22 +109,18 @@ static int ask_versions(struct cni_runtime *rt, const struct conflist *list,
         for (size_t i = 0; i < json_array_size(list->plugins); i++) {
                 const char *type = type_of(list, i);
                 CC_JSON json_t *answer = NULL;
+                struct cc_err why = CC_ERR_INIT;
                 json_t *versions;
                 unsigned code;
-                int r;
 
                 if (json_object_get(rt->versions, type))
                         continue;
-                r = cni_exec(&call, "VERSION", type, config, &answer, &code, err);
-                if (r < 0)
-                        return r;
+                if (cni_exec(&call, "VERSION", type, config, &answer, &code, &why) < 0)
+                        cc_debug("net.cni", "%s", why.msg);
                 versions = json_object_get(answer, "supportedVersions");
-                if (!json_is_array(versions) || json_array_size(versions) > VERSIONS_MAX)
-                        return cc_fail(err, CC_INVALID,
-                                       "plugin type=\"%s\" names no supported versions", type);
-                (void)json_object_set(rt->versions, type, versions);
+                if (json_is_array(versions) && json_array_size(versions) <= VERSIONS_MAX)
+                        (void)json_object_set(rt->versions, type, versions);
         }
-        return 0;
 }
 
 /* The newest version, at most the list's, that all plugins asked so far know; NULL if none. */
@@ -160,13 +157,9 @@ static const char *common_version(const struct cni_runtime *rt, const struct con
 static bool older_version(struct cni_runtime *rt, const struct conflist *list,
                           const struct cni_attachment *a, const char **ret)
 {
-        struct cc_err why = CC_ERR_INIT;
         const char *version;
 
-        if (ask_versions(rt, list, a, &why) < 0) {
-                cc_debug("net.cni", "%s", why.msg);
-                return false;
-        }
+        ask_versions(rt, list, a);
         version = common_version(rt, list);
         if (!version || cc_streq(version, list->version))
                 return false;
@@ -196,7 +189,7 @@ static int add_plugin(const struct cni_call *call, const char *type, const json_
         }
 }
 
-/* *ret_done counts the plugins that were run. */
+/* *ret_done counts the plugins that were run. The cache knows the last result at any time. */
 static int add_all(struct cni_runtime *rt, const struct conflist *list,
                    const struct cni_attachment *a, json_t **ret, size_t *ret_done,
                    unsigned *ret_code, struct cc_err *err)
@@ -217,6 +210,10 @@ static int add_all(struct cni_runtime *rt, const struct conflist *list,
                         (void)json_object_set_new(result, "cniVersion", json_string(list->version));
                 json_decref(prev);
                 prev = result;
+                /* Whatever happens next: some plugins undo only what they are told of. */
+                r = cni_cache_save(rt->cache_dir, list, a, prev, err);
+                if (r < 0)
+                        return r;
         }
         *ret = TAKE_PTR(prev);
         return 0;
@@ -291,10 +288,7 @@ int cni_add(struct cni_runtime *rt, const struct conflist *list, const struct cn
                 if (r == 0)
                         r = add_all(rt, &use, a, &result, &done, &code, &why);
         }
-        if (r == 0)
-                r = cni_cache_save(rt->cache_dir, &use, a, result, &why);
         if (r < 0) {
-                json_decref(result);
                 (void)cc_wrap(&why, "cni add %s/%s", a->vm_id, a->if_name);
                 return cc_err_copy(err, &why);
         }

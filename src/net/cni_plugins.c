@@ -63,6 +63,27 @@ static int plugins_open(const struct net_env *env, const char *vm_id, struct plu
         return cni_rows_load(env->meta, vm_id, &p->rows, err);
 }
 
+static bool has_ip_masq(const struct conflist *list)
+{
+        const json_t *plugin;
+        size_t i;
+
+        json_array_foreach (list->plugins, i, plugin)
+                if (json_is_true(json_object_get(plugin, "ipMasq")))
+                        return true;
+        return false;
+}
+
+/*
+ * CNI_CONTAINERID is the VM's ID, with one exception. The plugins' address translation is one chain
+ * a network and container: were several NICs of a VM one container, the first DEL would empty the
+ * chain of those that stay, and fail because they still refer to it.
+ */
+static char *container_id(const char *vm_id, const struct conflist *list, size_t index)
+{
+        return index > 0 && has_ip_masq(list) ? xasprintf("%s-%zu", vm_id, index) : xstrdup(vm_id);
+}
+
 /* ---- teardown ---- */
 
 enum missing { MISSING_FAILS, MISSING_WARNS };
@@ -84,8 +105,11 @@ static int run_del(struct plugins *p, const char *vm_id, const char *netns,
                    const struct conflist *list, const struct cni_cached *cached,
                    const struct cni_row *row, struct cc_err *err)
 {
+        CC_FREE char *container = cached->container ? xstrdup(cached->container)
+                                                    : container_id(vm_id, list, row->index);
         struct cni_attachment a = {
                 .vm_id = vm_id,
+                .container = container,
                 .if_name = row->if_name,
                 .args = cached->args ? cached->args : "",
                 .caps = cached->caps,
@@ -160,6 +184,24 @@ static int sweep(struct plugins *p, const char *vm_id, const char *netns, const 
         int r = tear_down(p, vm_id, netns, row, missing, err);
 
         return r < 0 ? r : cni_row_drop(p->env->meta, vm_id, row->if_name, err);
+}
+
+/* Several NICs of a VM, all tried. *ret_kept when any is left. */
+static int sweep_all(struct plugins *p, const char *vm_id, const char *netns,
+                     const struct cni_row *const *rows, size_t n, enum missing missing,
+                     bool *ret_kept, struct cc_err *err)
+{
+        struct cc_err all = CC_ERR_INIT;
+
+        for (size_t i = 0; i < n; i++) {
+                struct cc_err one = CC_ERR_INIT;
+
+                if (sweep(p, vm_id, netns, rows[i], missing, &one) < 0) {
+                        cc_join(&all, &one);
+                        *ret_kept = true;
+                }
+        }
+        return all.class == CC_OK ? 0 : cc_err_copy(err, &all);
 }
 
 /* ---- add ---- */
@@ -319,8 +361,10 @@ static int attach(struct job *j, size_t i, struct cni_result *ret, struct cc_err
         CC_JSON json_t *caps = json_object();
         CC_JSON json_t *result = NULL;
         CC_BUF struct cc_buf args = { 0 };
+        CC_FREE char *container = container_id(j->vm->id, list, j->specs[i].index);
         struct cni_attachment a = {
                 .vm_id = j->vm->id,
+                .container = container,
                 .if_name = j->rows[i].if_name,
                 .netns = j->netns,
                 .caps = caps,
@@ -416,7 +460,8 @@ static int write_rows(struct job *j, bool complete, struct cc_err *err)
         return cni_rows_put(j->p.env->meta, j->vm->id, put, n, err);
 }
 
-/* Everything attempted is undone, what never was loses its row. Errors are joined to *why. */
+/* Everything attempted is undone, what never was loses its row. Recovering, rows stay: the VM has
+ * its NICs by its record. Errors are joined to *why. */
 static void undo(struct job *j, bool *ret_kept, struct cc_err *why)
 {
         int64_t deadline = cc_monotonic() + ROLLBACK_NS;
@@ -492,24 +537,33 @@ static int remove_nics(const struct net_env *env, const struct vm_record *vm, co
                        const size_t *indices, size_t n, struct cc_err *err)
 {
         PLUGINS struct plugins p = { 0 };
+        CC_FREE const struct cni_row **rows = xcalloc(n + 1, sizeof(const struct cni_row *));
         struct cc_err all = CC_ERR_INIT;
+        struct cc_err one = CC_ERR_INIT;
+        bool kept = false;
+        size_t found = 0;
         int r = plugins_open(env, vm->id, &p, err);
 
-        for (size_t i = 0; i < n && r == 0; i++) {
-                const struct cni_row *row;
-                struct cc_err one = CC_ERR_INIT;
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++) {
                 char name[16];
-                int failed;
 
                 wire_eth_name(indices[i], name);
-                row = cni_rows_find(&p.rows, name);
+                rows[found] = cni_rows_find(&p.rows, name);
+                if (rows[found]) {
+                        found++;
+                        continue;
+                }
+                one = (struct cc_err)CC_ERR_INIT;
                 wire_tap_name(vm->id, indices[i], name);
-                failed = row ? sweep(&p, vm->id, netns, row, MISSING_FAILS, &one)
-                             : wire_remove_tap(netns, name, &one);
-                if (failed < 0)
+                if (wire_remove_tap(netns, name, &one) < 0)
                         cc_join(&all, &one);
         }
-        return r < 0 || all.class == CC_OK ? r : cc_err_copy(err, &all);
+        one = (struct cc_err)CC_ERR_INIT;
+        if (sweep_all(&p, vm->id, netns, rows, found, MISSING_FAILS, &kept, &one) < 0)
+                cc_join(&all, &one);
+        return all.class == CC_OK ? 0 : cc_err_copy(err, &all);
 }
 
 /* Cache entries without a row: somebody lost the rows, the plugins did not. */
@@ -526,20 +580,17 @@ static int delete_vm(const struct net_env *env, const struct vm_record *vm, cons
                      bool *ret_kept, struct cc_err *err)
 {
         PLUGINS struct plugins p = { 0 };
-        struct cc_err all = CC_ERR_INIT;
+        CC_FREE const struct cni_row **rows = NULL;
         int r = plugins_open(env, vm->id, &p, err);
 
         if (r == 0 && p.rt.cache_dir)
                 r = cni_cache_each(p.rt.cache_dir, vm->id, adopt_cached, &p, err);
-        for (size_t i = 0; i < p.rows.len && r == 0; i++) {
-                struct cc_err one = CC_ERR_INIT;
-
-                if (sweep(&p, vm->id, netns, &p.rows.v[i], MISSING_WARNS, &one) < 0) {
-                        cc_join(&all, &one);
-                        *ret_kept = true;
-                }
-        }
-        return r < 0 || all.class == CC_OK ? r : cc_err_copy(err, &all);
+        if (r < 0)
+                return r;
+        rows = xcalloc(p.rows.len + 1, sizeof(const struct cni_row *));
+        for (size_t i = 0; i < p.rows.len; i++)
+                rows[i] = &p.rows.v[i];
+        return sweep_all(&p, vm->id, netns, rows, p.rows.len, MISSING_WARNS, ret_kept, err);
 }
 
 static int verify(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)

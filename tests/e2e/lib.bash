@@ -11,6 +11,9 @@
 # tiny                      prints the path of the tiny image's archive; skips when there is none
 # with_tiny NAME            imports the tiny image as NAME, quickly: a copy of a root made once per file
 # with_registry             starts a registry ($REGISTRY) that cocoon_teardown stops
+# with_net                  gives the test network and mount namespaces of its own (root only)
+# in_net CMD...             runs a command in them
+# field VM FILTER           one value of vm inspect, by jq
 # free_port                 prints a loopback port nobody listens on
 # wait_for SECONDS CMD...   until the command succeeds; fails with its last output
 # console VM [TEXT]         what the console shows, after typing TEXT
@@ -78,8 +81,35 @@ cocoon_teardown()
 			kill -9 "$pid" 2>/dev/null || true
 		done
 	fi
+	[ -z "${HOLDER-}" ] || kill "$HOLDER" 2>/dev/null || true
 	rm -rf "$T"
 	return $status
+}
+
+# The program from here on is a script that enters the namespaces which a sleeping process holds. They
+# end with the test.
+with_net()
+{
+	[ "$(id -u)" = 0 ] && [ -w /dev/net/tun ] || skip "needs root and /dev/net/tun"
+	mkdir -p /run/netns
+	unshare --net --mount --propagation private sleep 600 3>&- &
+	HOLDER=$!
+	wait_for 10 test "$(readlink /proc/self/ns/net)" != "$(readlink "/proc/$HOLDER/ns/net")"
+	wait_for 10 in_net mount -t tmpfs tmpfs /run/netns
+	in_net ip link set lo up
+	printf '#!/bin/sh\nexec nsenter -t %s -n -m "%s" "$@"\n' "$HOLDER" "$COCOON" >"$T/cocoon"
+	chmod +x "$T/cocoon"
+	COCOON=$T/cocoon
+}
+
+in_net()
+{
+	nsenter -t "$HOLDER" -n -m "$@"
+}
+
+field()
+{
+	cocoon vm inspect "$1" | jq -r "$2"
 }
 
 need()

@@ -547,6 +547,47 @@ static void test_old_record(void **state)
         assert_clean();
 }
 
+/* Address translation of the plugins is one chain a container: a second NIC is one of its own. */
+static void test_containers(void **state)
+{
+        VM_RECORD struct vm_record vm = VM_RECORD_INIT;
+        CC_FREE char *first = NULL;
+        CC_FREE char *second = NULL;
+        CC_FREE char *results = xasprintf("%s/cni/cache/results", box.dir);
+
+        (void)state;
+        need_box();
+        sandbox_vm(&vm, 1);
+        first = xasprintf("CNI_CONTAINERID=%s", vm.id);
+        second = xasprintf("CNI_CONTAINERID=%s-1", vm.id);
+        must(add_n(&vm, 2, E));
+        assert_true(fake_env_has(fakes, "one.ADD", first));
+        must(cni->delete (&box.env, &vm, E));
+
+        put_list("10-lan.conflist", "lan", ",\"ipMasq\":true");
+        record_clear(&vm_record_type, &vm);
+        sandbox_vm(&vm, 1);
+        free(first);
+        free(second);
+        first = xasprintf("CNI_CONTAINERID=%s", vm.id);
+        second = xasprintf("CNI_CONTAINERID=%s-1", vm.id);
+        must(add_n(&vm, 2, E));
+        assert_true(fake_env_has(fakes, "one.ADD", second));
+        must(cni->remove(&box.env, &vm, (const size_t[]){ 1 }, 1, E));
+        assert_true(fake_env_has(fakes, "one.DEL", second));
+        must(cni->remove(&box.env, &vm, (const size_t[]){ 0 }, 1, E));
+        assert_true(fake_env_has(fakes, "one.DEL", first));
+        must(cni->delete (&box.env, &vm, E));
+        assert_clean();
+
+        /* The same without anything cached. */
+        must(add_n(&vm, 2, E));
+        must(cc_rm_rf(results, E));
+        must(cni->delete (&box.env, &vm, E));
+        assert_true(fake_env_has(fakes, "one.DEL", second));
+        assert_clean();
+}
+
 /* Rows beyond the recorded NICs are what a failed shrink left. */
 static void test_leftover_nic(void **state)
 {
@@ -765,23 +806,15 @@ static bool tools(void)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                box_test(test_add_delete),
-                box_test(test_networks),
-                box_test(test_unknown),
-                box_test(test_rollback_plugin),
-                box_test(test_rollback_steps),
-                box_test(test_rollback_others),
-                box_test(test_missing_plugin),
-                box_test(test_failed_del),
-                box_test(test_list_gone),
-                box_test(test_addresses),
-                box_test(test_recover),
-                box_test(test_old_record),
-                box_test(test_leftover_nic),
-                box_test(test_rebind),
-                box_test(test_mac),
-                box_test(test_orphans),
-                box_test(test_gc),
+                box_test(test_add_delete),     box_test(test_networks),
+                box_test(test_unknown),        box_test(test_rollback_plugin),
+                box_test(test_rollback_steps), box_test(test_rollback_others),
+                box_test(test_missing_plugin), box_test(test_failed_del),
+                box_test(test_list_gone),      box_test(test_addresses),
+                box_test(test_recover),        box_test(test_old_record),
+                box_test(test_leftover_nic),   box_test(test_containers),
+                box_test(test_rebind),         box_test(test_mac),
+                box_test(test_orphans),        box_test(test_gc),
         };
         int r;
 

@@ -42,7 +42,7 @@ static int setup(void **state)
         f->rt.cache_dir = cc_path_join(f->dir, "cache");
         f->rt.timeout_ms = 10000;
         f->a = (struct cni_attachment){
-                .vm_id = VM, .if_name = "eth0", .netns = "/run/netns/x", .args = ""
+                .vm_id = VM, .container = VM, .if_name = "eth0", .netns = "/run/netns/x", .args = ""
         };
         *state = f;
         return 0;
@@ -230,6 +230,14 @@ static void test_stops(void **state)
         /* Even then the list is remembered. */
         assert_ok(cni_cache_load(f->rt.cache_dir, "net", VM, "eth0", &cached, &err));
         assert_null(cached.result);
+        /* And what the plugins before the failing one made. */
+        fake_does(f->dir, "one.ADD", "echo '" RESULT "'\n");
+        fake_does(f->dir, "two.ADD", "exit 1");
+        assert_true(add(f, &err) < 0);
+        cni_cached_clear(&cached);
+        assert_ok(cni_cache_load(f->rt.cache_dir, "net", VM, "eth0", &cached, &err));
+        assert_non_null(json_object_get(cached.result, "ips"));
+        free(fake_log(f->dir));
 
         fake_does(f->dir, "two.DEL", "echo '{\"code\":999,\"msg\":\"busy\"}'; exit 1");
         err = (struct cc_err)CC_ERR_INIT;
