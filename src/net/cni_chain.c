@@ -189,6 +189,17 @@ static int add_plugin(const struct cni_call *call, const char *type, const json_
         }
 }
 
+/* A result that we cannot read would make the other plugins fail as well, when they undo. */
+static int check_result(const json_t *result, const char *type, const char *if_name,
+                        struct cc_err *err)
+{
+        CNI_RESULT struct cni_result r = { 0 };
+
+        if (cni_result_parse(result, if_name, &r, err) < 0)
+                return cc_wrap(err, "plugin type=\"%s\" failed (add)", type);
+        return 0;
+}
+
 /* *ret_done counts the plugins that were run. The cache knows the last result at any time. */
 static int add_all(struct cni_runtime *rt, const struct conflist *list,
                    const struct cni_attachment *a, json_t **ret, size_t *ret_done,
@@ -199,17 +210,19 @@ static int add_all(struct cni_runtime *rt, const struct conflist *list,
 
         for (size_t i = 0; i < json_array_size(list->plugins); i++) {
                 CC_JSON json_t *config = input_of(list, i, a->caps, prev);
-                json_t *result = NULL;
+                CC_JSON json_t *result = NULL;
                 int r;
 
                 *ret_done = i;
                 r = add_plugin(&call, type_of(list, i), config, &result, ret_code, err);
+                if (r == 0)
+                        r = check_result(result, type_of(list, i), a->if_name, err);
                 if (r < 0)
                         return r;
                 if (!json_object_get(result, "cniVersion"))
                         (void)json_object_set_new(result, "cniVersion", json_string(list->version));
                 json_decref(prev);
-                prev = result;
+                prev = TAKE_PTR(result);
                 /* Whatever happens next: some plugins undo only what they are told of. */
                 r = cni_cache_save(rt->cache_dir, list, a, prev, err);
                 if (r < 0)

@@ -382,6 +382,9 @@ static int attach(struct job *j, size_t i, struct cni_result *ret, struct cc_err
         r = cni_result_parse(result, a.if_name, ret, err);
         if (r < 0)
                 return cc_wrap(err, "cni add %s/%s: network %s", a.vm_id, a.if_name, list->name);
+        if (ret->n > 0 && !*ret->ip)
+                cc_warn("net.cni", "vm %s %s has IPv6 addresses only: the guest must find its own",
+                        a.vm_id, a.if_name);
         /* The guest is configured for the address it had. */
         if (old && old->network && !cc_isempty(old->network->ip) &&
             !cc_streq(old->network->ip, ret->ip))

@@ -7,7 +7,6 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
-#include "base/log.h"
 #include "net/conflist.h"
 
 /* What a real interface never has more of. */
@@ -213,11 +212,6 @@ int cni_result_parse(const json_t *json, const char *if_name, struct cni_result 
                 n = take_route(json, &r, err);
         if (n < 0)
                 return n;
-        if (r.n > 0 && !*r.ip)
-                cc_warn("net.cni",
-                        "%s has IPv6 addresses only: the guest is left to configure "
-                        "itself",
-                        if_name);
         take_dns(json, &r);
         *ret = r;
         r = (struct cni_result){ 0 };

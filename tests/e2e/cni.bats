@@ -103,7 +103,7 @@ in_vm_net()
 	local a b dev
 
 	network 10-pod pod 10.77.0
-	warm_up
+	warm_up --publish 8080:80
 	cocoon vm run --name a --cpu 2 --memory 512M --publish 8080:80 tiny
 	cocoon vm run --name b --cpu 1 --memory 512M tiny
 	a=$(field a '.network_configs[0].network.ip')
@@ -119,6 +119,7 @@ in_vm_net()
 
 	CONSOLE_SECONDS=10 run -0 console a \
 		"ping -c 2 10.77.0.1; ping -c 2 $b; ping -c 1 \$(hostname); cat /etc/resolv.conf"
+	echo "$output"
 	[[ $output == *"2 packets received"*"2 packets received"*"PING a (127.0.1.1)"*"1 packets received"* ]]
 	[[ $output == *"nameserver 10.77.0.1"* ]]
 	run -0 wait_for 20 in_net curl -fsS --max-time 5 http://10.77.0.1:8080/

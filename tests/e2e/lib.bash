@@ -94,12 +94,19 @@ with_net()
 	mkdir -p /run/netns
 	unshare --net --mount --propagation private sleep 600 3>&- &
 	HOLDER=$!
-	wait_for 10 test "$(readlink /proc/self/ns/net)" != "$(readlink "/proc/$HOLDER/ns/net")"
+	wait_for 10 holder_apart
 	wait_for 10 in_net mount -t tmpfs tmpfs /run/netns
 	in_net ip link set lo up
 	printf '#!/bin/sh\nexec nsenter -t %s -n -m "%s" "$@"\n' "$HOLDER" "$COCOON" >"$T/cocoon"
 	chmod +x "$T/cocoon"
 	COCOON=$T/cocoon
+}
+
+holder_apart()
+{
+	[ "$(readlink /proc/self/ns/net)" != "$(readlink "/proc/$HOLDER/ns/net")" ] &&
+		[ "$(readlink /proc/self/ns/mnt)" != "$(readlink "/proc/$HOLDER/ns/mnt")" ] &&
+		[ "$(cat "/proc/$HOLDER/comm")" = sleep ]
 }
 
 in_net()

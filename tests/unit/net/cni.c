@@ -302,7 +302,8 @@ static void test_rollback_others(void **state)
         } bad[] = {
                 { "one.ADD", "echo garbage", "plugin type=\"one\" failed (add): it printed no" },
                 { "two.ADD", "sleep 60", "plugin type=\"two\" failed (add): " },
-                { "two.ADD", "echo '{\"ips\":[{\"address\":\"nowhere\"}]}'", "invalid address" },
+                { "two.ADD", "echo '{\"ips\":[{\"address\":\"nowhere\"}]}'",
+                  "plugin type=\"two\" failed (add): its result has an invalid address" },
                 /* A result without an interface. */
                 { "one.ADD", "echo '{\"ips\":[]}'", "eth0 does not exist" },
         };
