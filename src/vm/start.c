@@ -113,8 +113,10 @@ static void keep_network(struct engine *e, struct vm_record *vm)
         struct cc_err err = CC_ERR_INIT;
         int r = net_provider_find(vm_net_backend(vm), &net, &err);
 
-        if (r == 0 && net && (net->caps & NET_CAP_NETNS))
-                r = net->prepare(&env, vm, &err);
+        if (r < 0 || !net || !(net->caps & NET_CAP_NETNS) ||
+            net->verify(&env, vm, NULL) != -CC_NOT_FOUND)
+                return;
+        r = net->prepare(&env, vm, &err);
         if (r < 0)
                 cc_warn("vm.start", "network of %s: %s", vm->id, err.msg);
 }

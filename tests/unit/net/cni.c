@@ -435,7 +435,6 @@ static void test_addresses(void **state)
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
         struct netns_fds f = NETNS_FDS_INIT;
         CC_FREE char *seen = NULL;
-        CC_FREE char *path = NULL;
         int fd;
 
         (void)state;
