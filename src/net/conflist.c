@@ -298,6 +298,12 @@ char *conflist_text(const struct conflist *c)
 
 /* ---- a directory of them ---- */
 
+/* Values of --network that mean something else (provider.h, offers). */
+static bool is_reserved(const char *name)
+{
+        return cc_streq(name, "cocoon-builtin") || cc_streq(name, "user");
+}
+
 static void take_file(const char *dir, const char *file, struct conflists *l)
 {
         CC_FREE char *path = cc_path_join(dir, file);
@@ -312,8 +318,10 @@ static void take_file(const char *dir, const char *file, struct conflists *l)
                 cc_strv_addf(&l->skipped, "%s: %s", path, why.msg);
                 return;
         }
-        if (conflists_find(l, c.name)) {
-                cc_strv_addf(&l->skipped, "%s: an earlier file has the name \"%s\"", path, c.name);
+        if (is_reserved(c.name) || conflists_find(l, c.name)) {
+                cc_strv_addf(&l->skipped, "%s: %s the name \"%s\"", path,
+                             is_reserved(c.name) ? "cocoon itself has" : "an earlier file has",
+                             c.name);
                 conflist_clear(&c);
                 return;
         }

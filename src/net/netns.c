@@ -168,6 +168,11 @@ int netns_inhabited(const char *path, bool *ret, struct cc_err *err)
 
 int netns_delete(const char *path, struct cc_err *err)
 {
+        struct stat st;
+
+        /* Who may not unmount is not asked to where there is nothing. */
+        if (lstat(path, &st) < 0 && errno == ENOENT)
+                return 0;
         for (int i = 0;; i++) {
                 struct timespec pause = { .tv_nsec = DELETE_PAUSE_NS };
 

@@ -50,6 +50,7 @@ static void test_directory(void **state)
         put(dir, "00-single.conf", "{\"name\":\"single\",\"type\":\"macvlan\",\"master\":\"e\"}");
         put(dir, "00-json.json", "{\"name\":\"json\",\"type\":\"loopback\"}");
         put(dir, "40-odd.conflist", "{\"name\":\"odd\",\"type\":\"bridge\",\"bridge\":\"b\"}");
+        put(dir, "50-user.conflist", "{\"name\":\"user\",\"type\":\"bridge\"}");
         put(dir, ".hidden.conflist", "{\"name\":\"hidden\",\"type\":\"bridge\"}");
         put(dir, "note.txt", "no list");
         assert_int_equal(mkdir(sub, 0755), 0);
@@ -72,7 +73,8 @@ static void test_directory(void **state)
         assert_string_equal(
                 json_string_value(json_object_get(json_array_get(l.v[4].plugins, 0), "master")),
                 "e");
-        assert_int_equal(l.skipped.len, 2);
+        assert_int_equal(l.skipped.len, 3);
+        assert_non_null(strstr(l.skipped.v[2], "cocoon itself has the name \"user\""));
         assert_non_null(strstr(l.skipped.v[0], "05-bad.conflist: it is not valid JSON"));
         assert_non_null(
                 strstr(l.skipped.v[1], "30-twice.conflist: an earlier file has the name \"lan\""));
