@@ -3,6 +3,9 @@
 # plugins only where a real one cannot be made to fail. What plugins leave is counted: namespaces,
 # devices, iptables rules and chains, leases, index rows, cached attachments.
 
+# 100 cycles under the sanitizers take their time.
+export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-600}
+
 load lib
 
 PLUGINS=/usr/lib/cni

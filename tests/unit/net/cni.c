@@ -51,6 +51,8 @@ static const char del_script[] =
         "n='nsenter --net='$CNI_NETNS\n"
         "$n ip -4 -o addr show dev $CNI_IFNAME 2>/dev/null | sed 's/.*inet \\([^ ]*\\).*/\\1/' "
         ">>\"$FAKE_CNI/seen\"\n"
+        "$n ip -6 -o addr show dev $CNI_IFNAME scope global 2>/dev/null | "
+        "sed 's/.*inet6 \\([^ ]*\\).*/\\1/' >>\"$FAKE_CNI/seen6\"\n"
         "$n ip link del $CNI_IFNAME 2>/dev/null\n"
         "exit 0\n";
 
@@ -435,11 +437,15 @@ static void test_addresses(void **state)
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
         struct netns_fds f = NETNS_FDS_INIT;
         CC_FREE char *seen = NULL;
+        CC_FREE char *seen6 = NULL;
         int fd;
 
         (void)state;
         need_box();
         sandbox_vm(&vm, 1);
+        fake_does(fakes, "two.ADD",
+                  "jq -c '.prevResult | .ips += [{\"address\":\"fd00::9/64\",\"interface\":0}]' "
+                  "<\"$me.in\"\n");
         must(add_n(&vm, 3, E));
         /* eth0 flushed, eth1 gone. */
         must(netns_open(vm.netns_path, false, &f, E));
@@ -460,6 +466,9 @@ static void test_addresses(void **state)
         must(cni->delete (&box.env, &vm, E));
         seen = fake_read(fakes, "seen");
         assert_string_equal(seen, "10.1.0.2/24\n10.1.1.2/24\n10.1.2.2/24\n");
+        seen6 = fake_read(fakes, "seen6");
+        if (access("/proc/sys/net/ipv6", F_OK) == 0)
+                assert_string_equal(seen6, "fd00::9/64\nfd00::9/64\nfd00::9/64\n");
         assert_clean();
 }
 
