@@ -66,6 +66,14 @@ int cni_eth_restore(const char *netns, const char *if_name, const struct cni_res
         return r;
 }
 
+bool cni_eth_exists(const char *netns, const char *if_name)
+{
+        NETNS_FDS struct netns_fds f = NETNS_FDS_INIT;
+        struct net_link eth = { 0 };
+
+        return netns_open(netns, false, &f, NULL) == 0 && link_get(f.sk, if_name, &eth, NULL) == 0;
+}
+
 int cni_eth_clean(const char *netns, struct cc_err *err)
 {
         NETNS_FDS struct netns_fds f = NETNS_FDS_INIT;

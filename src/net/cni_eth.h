@@ -9,11 +9,14 @@
 
 #include "net/cni_result.h"
 
-/* `if_name` of the namespace `netns` has the addresses of `result` afterwards. *ret_made: the
- * namespace was gone and is a new one, which the caller deletes after the DEL. Without addresses
- * nothing is done. */
+/* `if_name` of the namespace `netns` has the addresses of `result` afterwards. Without addresses
+ * nothing is done. *ret_made is set in any case: the namespace was gone and is a new one, which the
+ * caller deletes after the DEL. */
 int cni_eth_restore(const char *netns, const char *if_name, const struct cni_result *result,
                     bool *ret_made, struct cc_err *err);
+
+/* Is the interface there? */
+bool cni_eth_exists(const char *netns, const char *if_name);
 
 /* Remove a stand-in that the DEL left; absent is fine. */
 int cni_eth_clean(const char *netns, struct cc_err *err);

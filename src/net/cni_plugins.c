@@ -17,10 +17,7 @@
 #include "base/log.h"
 #include "base/timeutil.h"
 #include "config/layout.h"
-#include "net/cni_chain.h"
-#include "net/cni_eth.h"
-#include "net/cni_exec.h"
-#include "net/cni_index.h"
+#include "net/cni_detach.h"
 #include "net/cni_result.h"
 #include "net/cni_source.h"
 #include "net/netns.h"
@@ -28,186 +25,10 @@
 
 #define ROLLBACK_NS (30 * CC_NSEC_PER_SEC)
 
-/* What the operations share. */
-struct plugins {
-        const struct net_env *env;
-        struct cni_runtime rt;
-        struct conflists lists;
-        struct cni_rows rows; /* of the VM */
-};
-
-static void plugins_close(struct plugins *p)
-{
-        cni_runtime_clear(&p->rt);
-        conflists_clear(&p->lists);
-        cni_rows_clear(&p->rows);
-}
-#define PLUGINS CC_CLEANUP(plugins_close)
-
-/* Lists that cannot be read hinder no teardown: that has the cache. */
-static int plugins_open(const struct net_env *env, const char *vm_id, struct plugins *p,
-                        struct cc_err *err)
-{
-        const struct config *c = env->config;
-        struct cc_err why = CC_ERR_INIT;
-
-        p->env = env;
-        p->rt.deadline = env->deadline;
-        if (c) {
-                p->rt.cache_dir = layout_cni_results(c);
-                p->rt.timeout_ms = (int)(c->cni_timeout_seconds * 1000);
-                if (conflists_load(c->cni_conf_dir, &p->lists, &why) < 0)
-                        cc_warn("net.cni", "%s", why.msg);
-        }
-        cni_plugin_path(c ? c->cni_bin_dir : NULL, &p->rt.path);
-        return cni_rows_load(env->meta, vm_id, &p->rows, err);
-}
-
-static bool has_ip_masq(const struct conflist *list)
-{
-        const json_t *plugin;
-        size_t i;
-
-        json_array_foreach (list->plugins, i, plugin)
-                if (json_is_true(json_object_get(plugin, "ipMasq")))
-                        return true;
-        return false;
-}
-
-/*
- * CNI_CONTAINERID is the VM's ID, with one exception. The plugins' address translation is one chain
- * a network and container: were several NICs of a VM one container, the first DEL would empty the
- * chain of those that stay, and fail because they still refer to it.
- */
-static char *container_id(const char *vm_id, const struct conflist *list, size_t index)
-{
-        return index > 0 && has_ip_masq(list) ? xasprintf("%s-%zu", vm_id, index) : xstrdup(vm_id);
-}
-
-/* ---- teardown ---- */
-
-enum missing { MISSING_FAILS, MISSING_WARNS };
-
-/* The addresses that the plugin expects on the interface: of its own result, else the recorded one.
- */
-static void expected_addresses(const struct cni_cached *cached, const struct cni_row *row,
-                               struct cni_result *ret)
-{
-        struct cc_err why = CC_ERR_INIT;
-
-        if (cached->result && cni_result_parse(cached->result, row->if_name, ret, &why) < 0)
-                cc_debug("net.cni", "cached result: %s", why.msg);
-        if (ret->n == 0 && row->network.ip)
-                (void)cni_result_add(ret, row->network.ip, row->network.prefix);
-}
-
-static int run_del(struct plugins *p, const char *vm_id, const char *netns,
-                   const struct conflist *list, const struct cni_cached *cached,
-                   const struct cni_row *row, struct cc_err *err)
-{
-        CC_FREE char *container = cached->container ? xstrdup(cached->container)
-                                                    : container_id(vm_id, list, row->index);
-        struct cni_attachment a = {
-                .vm_id = vm_id,
-                .container = container,
-                .if_name = row->if_name,
-                .args = cached->args ? cached->args : "",
-                .caps = cached->caps,
-        };
-        CNI_RESULT struct cni_result result = { 0 };
-        struct cc_err why = CC_ERR_INIT;
-        bool made = false;
-        int r;
-
-        expected_addresses(cached, row, &result);
-        if (cni_eth_restore(netns, row->if_name, &result, &made, &why) < 0)
-                cc_warn("net.cni", "vm %s: restore %s for its removal: %s", vm_id, row->if_name,
-                        why.msg);
-        a.netns = netns_exists(netns) ? netns : "";
-        r = cni_del(&p->rt, list, &a, cached->result, err);
-        (void)cni_eth_clean(netns, NULL);
-        if (made)
-                (void)netns_delete(netns, NULL);
-        return r;
-}
-
-static int del_nic(struct plugins *p, const char *vm_id, const char *netns,
-                   const struct cni_row *row, enum missing missing, struct cc_err *err)
-{
-        CNI_CACHED struct cni_cached cached = { 0 };
-        const struct conflist *list = NULL;
-        struct cc_err why = CC_ERR_INIT;
-        int r = p->rt.cache_dir ? cni_cache_load(p->rt.cache_dir, row->type, vm_id, row->if_name,
-                                                 &cached, &why)
-                                : -CC_NOT_FOUND;
-
-        if (r < 0 && r != -CC_NOT_FOUND) {
-                cc_warn("net.cni", "vm %s: cached attachment of %s left out: %s", vm_id,
-                        row->if_name, why.msg);
-                (void)cni_cache_drop(p->rt.cache_dir, row->type, vm_id, row->if_name, NULL);
-        }
-        list = r == 0 ? &cached.list : conflists_find(&p->lists, row->type);
-        if (list)
-                return run_del(p, vm_id, netns, list, &cached, row, err);
-        if (missing == MISSING_FAILS)
-                return cc_fail(err, CC_NOT_FOUND,
-                               "cni del %s/%s: conflist \"%s\" is gone and nothing is cached",
-                               vm_id, row->if_name, row->type);
-        cc_warn("net.cni",
-                "vm %s: conflist \"%s\" is gone and nothing is cached: %s is removed without its "
-                "plugins",
-                vm_id, row->type, row->if_name);
-        return 0;
-}
-
-/* DEL and TAP, both tried. The row is the caller's. */
-static int tear_down(struct plugins *p, const char *vm_id, const char *netns,
-                     const struct cni_row *row, enum missing missing, struct cc_err *err)
-{
-        struct cc_err all = CC_ERR_INIT;
-        struct cc_err one = CC_ERR_INIT;
-        char tap[16];
-
-        if (del_nic(p, vm_id, netns, row, missing, &one) < 0)
-                cc_join(&all, &one);
-        wire_tap_name(vm_id, row->index, tap);
-        one = (struct cc_err)CC_ERR_INIT;
-        if (wire_remove_tap(netns, tap, &one) < 0)
-                cc_join(&all, &one);
-        return all.class == CC_OK ? 0 : cc_err_copy(err, &all);
-}
-
-/* And the row with them. */
-static int sweep(struct plugins *p, const char *vm_id, const char *netns, const struct cni_row *row,
-                 enum missing missing, struct cc_err *err)
-{
-        int r = tear_down(p, vm_id, netns, row, missing, err);
-
-        return r < 0 ? r : cni_row_drop(p->env->meta, vm_id, row->if_name, err);
-}
-
-/* Several NICs of a VM, all tried. *ret_kept when any is left. */
-static int sweep_all(struct plugins *p, const char *vm_id, const char *netns,
-                     const struct cni_row *const *rows, size_t n, enum missing missing,
-                     bool *ret_kept, struct cc_err *err)
-{
-        struct cc_err all = CC_ERR_INIT;
-
-        for (size_t i = 0; i < n; i++) {
-                struct cc_err one = CC_ERR_INIT;
-
-                if (sweep(p, vm_id, netns, rows[i], missing, &one) < 0) {
-                        cc_join(&all, &one);
-                        *ret_kept = true;
-                }
-        }
-        return all.class == CC_OK ? 0 : cc_err_copy(err, &all);
-}
-
 /* ---- add ---- */
 
 struct job {
-        struct plugins p;
+        struct cni_context p;
         struct vm_record *vm;
         const char *netns;
         const struct net_spec *specs;
@@ -223,7 +44,7 @@ struct job {
 
 static void job_close(struct job *j)
 {
-        plugins_close(&j->p);
+        cni_context_close(&j->p);
         cc_strv_free(&j->networks);
         cc_strv_free(&j->dns);
         cni_drop_nics(&j->nics);
@@ -286,7 +107,7 @@ static int reclaim_stale(struct job *j, struct cc_err *err)
 
                 if (!old || j->specs[i].existing)
                         continue;
-                r = tear_down(&j->p, j->vm->id, j->netns, old, MISSING_FAILS, err);
+                r = cni_tear_down(&j->p, j->vm->id, j->netns, old, CNI_MISSING_FAILS, err);
                 if (r < 0)
                         return cc_wrap(err, "reclaim stale NIC %s/%s", j->vm->id, old->if_name);
         }
@@ -299,7 +120,8 @@ static void clear_old(struct job *j, size_t i)
         const struct cni_row *old = cni_rows_find(&j->p.rows, j->rows[i].if_name);
         struct cc_err why = CC_ERR_INIT;
 
-        if (tear_down(&j->p, j->vm->id, j->netns, old ? old : &j->rows[i], MISSING_WARNS, &why) < 0)
+        if (cni_tear_down(&j->p, j->vm->id, j->netns, old ? old : &j->rows[i], CNI_MISSING_WARNS,
+                          &why) < 0)
                 cc_warn("net.cni", "vm %s: %s", j->vm->id, why.msg);
 }
 
@@ -361,7 +183,7 @@ static int attach(struct job *j, size_t i, struct cni_result *ret, struct cc_err
         CC_JSON json_t *caps = json_object();
         CC_JSON json_t *result = NULL;
         CC_BUF struct cc_buf args = { 0 };
-        CC_FREE char *container = container_id(j->vm->id, list, j->specs[i].index);
+        CC_FREE char *container = cni_container_id(j->vm->id, list, j->specs[i].index);
         struct cni_attachment a = {
                 .vm_id = j->vm->id,
                 .container = container,
@@ -477,7 +299,8 @@ static void undo(struct job *j, bool *ret_kept, struct cc_err *why)
                 int r = 0;
 
                 if (i < j->attempted)
-                        r = tear_down(&j->p, j->vm->id, j->netns, &j->rows[i], MISSING_FAILS, &one);
+                        r = cni_tear_down(&j->p, j->vm->id, j->netns, &j->rows[i],
+                                          CNI_MISSING_FAILS, &one);
                 if (r == 0 && !j->specs[i].existing)
                         r = cni_row_drop(j->p.env->meta, j->vm->id, j->rows[i].if_name, &one);
                 if (r < 0) {
@@ -516,7 +339,7 @@ static int add(const struct net_env *env, struct vm_record *vm, const char *netn
 {
         JOB struct job j = { .vm = vm, .netns = netns, .specs = specs, .n = n };
         struct cc_err why = CC_ERR_INIT;
-        int r = plugins_open(env, vm->id, &j.p, err);
+        int r = cni_context_open(env, vm->id, &j.p, err);
 
         if (r < 0)
                 return r;
@@ -536,16 +359,34 @@ static int add(const struct net_env *env, struct vm_record *vm, const char *netn
 
 /* ---- the other operations ---- */
 
+/* Several NICs of a VM, all tried. *ret_kept when any is left. */
+static int sweep_all(struct cni_context *p, const char *vm_id, const char *netns,
+                     const struct cni_row *const *rows, size_t n, enum cni_missing missing,
+                     bool *ret_kept, struct cc_err *err)
+{
+        struct cc_err all = CC_ERR_INIT;
+
+        for (size_t i = 0; i < n; i++) {
+                struct cc_err one = CC_ERR_INIT;
+
+                if (cni_sweep(p, vm_id, netns, rows[i], missing, &one) < 0) {
+                        cc_join(&all, &one);
+                        *ret_kept = true;
+                }
+        }
+        return all.class == CC_OK ? 0 : cc_err_copy(err, &all);
+}
+
 static int remove_nics(const struct net_env *env, const struct vm_record *vm, const char *netns,
                        const size_t *indices, size_t n, struct cc_err *err)
 {
-        PLUGINS struct plugins p = { 0 };
+        CNI_CONTEXT struct cni_context p = { 0 };
         CC_FREE const struct cni_row **rows = xcalloc(n + 1, sizeof(const struct cni_row *));
         struct cc_err all = CC_ERR_INIT;
         struct cc_err one = CC_ERR_INIT;
         bool kept = false;
         size_t found = 0;
-        int r = plugins_open(env, vm->id, &p, err);
+        int r = cni_context_open(env, vm->id, &p, err);
 
         if (r < 0)
                 return r;
@@ -564,7 +405,7 @@ static int remove_nics(const struct net_env *env, const struct vm_record *vm, co
                         cc_join(&all, &one);
         }
         one = (struct cc_err)CC_ERR_INIT;
-        if (sweep_all(&p, vm->id, netns, rows, found, MISSING_FAILS, &kept, &one) < 0)
+        if (sweep_all(&p, vm->id, netns, rows, found, CNI_MISSING_FAILS, &kept, &one) < 0)
                 cc_join(&all, &one);
         return all.class == CC_OK ? 0 : cc_err_copy(err, &all);
 }
@@ -572,7 +413,7 @@ static int remove_nics(const struct net_env *env, const struct vm_record *vm, co
 /* Cache entries without a row: somebody lost the rows, the plugins did not. */
 static int adopt_cached(void *ctx, const struct cni_cached *c, struct cc_err *err)
 {
-        struct plugins *p = ctx;
+        struct cni_context *p = ctx;
 
         if (!cni_rows_find(&p->rows, c->if_name))
                 cni_rows_add(&p->rows, c->list.name, c->if_name, NULL);
@@ -582,9 +423,9 @@ static int adopt_cached(void *ctx, const struct cni_cached *c, struct cc_err *er
 static int delete_vm(const struct net_env *env, const struct vm_record *vm, const char *netns,
                      bool *ret_kept, struct cc_err *err)
 {
-        PLUGINS struct plugins p = { 0 };
+        CNI_CONTEXT struct cni_context p = { 0 };
         CC_FREE const struct cni_row **rows = NULL;
-        int r = plugins_open(env, vm->id, &p, err);
+        int r = cni_context_open(env, vm->id, &p, err);
 
         if (r == 0 && p.rt.cache_dir)
                 r = cni_cache_each(p.rt.cache_dir, vm->id, adopt_cached, &p, err);
@@ -593,7 +434,7 @@ static int delete_vm(const struct net_env *env, const struct vm_record *vm, cons
         rows = xcalloc(p.rows.len + 1, sizeof(const struct cni_row *));
         for (size_t i = 0; i < p.rows.len; i++)
                 rows[i] = &p.rows.v[i];
-        return sweep_all(&p, vm->id, netns, rows, p.rows.len, MISSING_WARNS, ret_kept, err);
+        return sweep_all(&p, vm->id, netns, rows, p.rows.len, CNI_MISSING_WARNS, ret_kept, err);
 }
 
 static int verify(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
@@ -605,15 +446,15 @@ static int verify(const struct net_env *env, const struct vm_record *vm, struct 
 static int up(const struct net_env *env, const struct vm_record *vm, const char *netns,
               struct cc_err *err)
 {
-        PLUGINS struct plugins p = { 0 };
-        int r = plugins_open(env, vm->id, &p, err);
+        CNI_CONTEXT struct cni_context p = { 0 };
+        int r = cni_context_open(env, vm->id, &p, err);
 
         for (size_t i = 0; i < p.rows.len && r == 0; i++) {
                 const struct cni_row *row = &p.rows.v[i];
                 struct cc_err why = CC_ERR_INIT;
 
                 if (row->index >= vm->network_configs.len &&
-                    sweep(&p, vm->id, netns, row, MISSING_WARNS, &why) < 0)
+                    cni_sweep(&p, vm->id, netns, row, CNI_MISSING_WARNS, &why) < 0)
                         cc_warn("net.cni", "vm %s: %s is left over and stays: %s", vm->id,
                                 row->if_name, why.msg);
         }

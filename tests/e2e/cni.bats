@@ -13,7 +13,7 @@ PLUGINS=/usr/lib/cni
 setup()
 {
 	cocoon_setup
-	need qemu-system-x86_64 mkfs.ext4 ip tc nsenter unshare jq busybox iptables-save
+	need qemu-system-x86_64 mkfs.ext4 ip tc nsenter unshare jq busybox iptables-save nft
 	[ -x $PLUGINS/bridge ] || skip "needs containernetworking-plugins"
 	with_net
 	with_tiny tiny
@@ -319,7 +319,7 @@ bad_create()
 	cocoon vm create --name a --cpu 1 --memory 512M --nics 2 tiny
 	ip=$(field a '.network_configs[0].network.ip') mac=$(field a '.network_configs[0].mac')
 	# Namespaces, devices and rules are gone, leases are not.
-	in_net sh -c 'umount -l /run/netns/cocoon-*; ip link del br-pod; iptables -t nat -F POSTROUTING'
+	in_net sh -c 'umount -l /run/netns/cocoon-*; ip link del br-pod; nft flush ruleset'
 	run -0 cocoon vm start a
 	[[ $output == *"network missing for VM"*", recovering"* ]]
 	[ "$(field a '.network_configs[0] | .network.ip + " " + .mac')" = "$ip $mac" ]
@@ -344,6 +344,24 @@ bad_create()
 	[ "$(field a '.network_configs[0].network.ip')" = "$ip" ]
 	cocoon vm rm --force a
 	assert_no_traces
+}
+
+@test "after a reboot vm rm releases the leases, although no rule is left to remove" {
+	network 10-pod pod 10.77.0
+	warm_up
+	cocoon vm create --name a --memory 512M --nics 2 tiny
+	in_net sh -c 'umount -l /run/netns/cocoon-*; rm /run/netns/*; ip link del br-pod; nft flush ruleset'
+	cocoon vm rm a
+	[ -z "$(leases)" ]
+	[ -z "$(in_net ls /run/netns)" ]
+	[ -z "$(sqlite3 "$T/root/meta/meta.db" 'SELECT * FROM networks')" ]
+	[ -z "$(find "$T/root/cni/cache" -type f)" ]
+	# The same with interfaces that are still there.
+	cocoon vm create --name a --memory 512M --nics 2 tiny
+	in_net nft flush ruleset
+	cocoon vm rm a
+	[ -z "$(leases)" ]
+	[ -z "$(in_net ls /run/netns)" ]
 }
 
 @test "the namespace loses its name under a running VM and gets it back" {

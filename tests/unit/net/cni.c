@@ -472,6 +472,27 @@ static void test_addresses(void **state)
         assert_clean();
 }
 
+/* A plugin that takes the interface away and then has nothing to undo for its address, as the
+ * bridge plugin after a reboot: tried with a stand-in, then without. */
+static void test_nothing_to_undo(void **state)
+{
+        VM_RECORD struct vm_record vm = VM_RECORD_INIT;
+
+        (void)state;
+        need_box();
+        sandbox_vm(&vm, 1);
+        must(add_n(&vm, 1, E));
+        free(fake_log(fakes));
+        fake_does(fakes, "one.DEL",
+                  "rm -f \"$FAKE_CNI\"/lease.*\n"
+                  "if nsenter --net=$CNI_NETNS ip link del $CNI_IFNAME 2>/dev/null; then\n"
+                  "echo '{\"code\":999,\"msg\":\"no such chain\"}'; exit 1; fi\nexit 0\n");
+        must(cni->delete (&box.env, &vm, E));
+        assert_log(fakes, "two DEL eth0\none DEL eth0\ntwo DEL eth0\none DEL eth0\n"
+                          "two DEL eth0\none DEL eth0\n");
+        assert_clean();
+}
+
 static void test_recover(void **state)
 {
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
@@ -815,15 +836,25 @@ static bool tools(void)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                box_test(test_add_delete),     box_test(test_networks),
-                box_test(test_unknown),        box_test(test_rollback_plugin),
-                box_test(test_rollback_steps), box_test(test_rollback_others),
-                box_test(test_missing_plugin), box_test(test_failed_del),
-                box_test(test_list_gone),      box_test(test_addresses),
-                box_test(test_recover),        box_test(test_old_record),
-                box_test(test_leftover_nic),   box_test(test_containers),
-                box_test(test_rebind),         box_test(test_mac),
-                box_test(test_orphans),        box_test(test_gc),
+                box_test(test_add_delete),
+                box_test(test_networks),
+                box_test(test_unknown),
+                box_test(test_rollback_plugin),
+                box_test(test_rollback_steps),
+                box_test(test_rollback_others),
+                box_test(test_missing_plugin),
+                box_test(test_failed_del),
+                box_test(test_list_gone),
+                box_test(test_addresses),
+                box_test(test_nothing_to_undo),
+                box_test(test_recover),
+                box_test(test_old_record),
+                box_test(test_leftover_nic),
+                box_test(test_containers),
+                box_test(test_rebind),
+                box_test(test_mac),
+                box_test(test_orphans),
+                box_test(test_gc),
         };
         int r;
 
