@@ -54,7 +54,8 @@ static int check_fs(const struct hv_attachment *what, struct hv_attachment *out,
                                "invalid tag \"%s\": want ^[a-zA-Z0-9][a-zA-Z0-9_-]{0,35}$",
                                what->key);
         if (*what->socket != '/')
-                return cc_fail(err, CC_INVALID, "socket must be absolute, got \"%s\"", what->socket);
+                return cc_fail(err, CC_INVALID, "socket must be absolute, got \"%s\"",
+                               what->socket);
         if (strlen(what->socket) > 107)
                 return cc_fail(err, CC_INVALID, "socket path is longer than 107 bytes");
         if (what->num_queues < 0 || what->queue_size < 0)
@@ -180,8 +181,9 @@ static int check_disk(const struct config *c, const struct hv_attachment *what,
                 return cc_fail(err, CC_INVALID, "path %s is not a regular file", what->path);
         for (size_t i = 0; i < CC_ARRAY_LEN(ours); i++)
                 if (is_below(out->path, ours[i]))
-                        return cc_fail(err, CC_INVALID, "path %s is below %s, which is cocoon's own",
-                                       what->path, ours[i]);
+                        return cc_fail(err, CC_INVALID,
+                                       "path %s is below %s, which is cocoon's own", what->path,
+                                       ours[i]);
         out->ro = what->ro;
         out->direct = what->direct;
         return 0;

@@ -20,9 +20,9 @@ void vm_net_result_clear(struct vm_net_result *r); /* also the cleanup function 
 #define VM_NET_RESULT CC_CLEANUP(vm_net_result_clear)
 
 /*
- * Bring a running VM to `nics` NICs: added at the tail one by one, removed from the tail. The record
- * follows NIC by NIC; *ret tells how far it came, also on failure. A removal that the guest does
- * not acknowledge fails with record and plumbing intact, and can be tried again.
+ * Bring a running VM to `nics` NICs: added at the tail one by one, removed from the tail. The
+ * record follows NIC by NIC; *ret tells how far it came, also on failure. A removal that the guest
+ * does not acknowledge fails with record and plumbing intact, and can be tried again.
  */
 int vm_net(struct engine *e, const char *id, int64_t nics, struct vm_net_result *ret,
            struct cc_err *err);

@@ -21,12 +21,16 @@
 #include "base/id.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/timeutil.h"
 #include "vm/internal.h"
 
 /* Two VMs sharing their first 8 characters of 40 random bits: a second draw is already unlikely. */
 #define MAX_DRAWS 16
 
 #define NAME_MAX_LEN 63
+
+/* The network's share of an undo that nobody can interrupt (network.md §2). */
+#define NET_ROLLBACK_NS (30 * CC_NSEC_PER_SEC)
 
 static int insert(struct engine *e, struct vm_record *vm, struct cc_err *err)
 {
@@ -126,6 +130,8 @@ static int make_files(struct engine *e, struct vm_plan *plan, struct cc_err *err
         if (r == 0)
                 r = vm_make_disks(plan, err);
         if (r == 0)
+                r = vm_seed_write(e->config, &plan->vm, plan->req->user, plan->req->password, err);
+        if (r == 0)
                 r = vm_kernel_ready(plan->drv, &plan->vm, err);
         if (r == 0)
                 r = vm_spec_build(&plan->vm, &spec, err);
@@ -193,6 +199,7 @@ static void roll_back(struct engine *e, const struct vm_plan *plan)
         int r = 0;
 
         cc_uninterruptible_begin();
+        env.deadline = cc_monotonic() + NET_ROLLBACK_NS;
         if (plan->net)
                 r = plan->net->delete (&env, vm, &err);
         if (r == 0)

@@ -119,6 +119,26 @@ void vm_plan_clear(struct vm_plan *plan);
  * directory. */
 int vm_make_disks(const struct vm_plan *plan, struct cc_err *err);
 
+/* ---- seed.c ---- */
+
+/* The cloud-init volume in a VM's run dir: a read-only disk of the role cidata, attached until the
+ * first successful start. */
+#define VM_SEED_NAME "cidata.img"
+
+/* What the seed of this record would say: identity, NICs, mounts of data disks, name servers.
+ * `password` NULL or "": no credentials (a clone keeps those of its snapshot). CC_INVALID before
+ * anything is made; a record without a cidata disk has no seed and passes. */
+int vm_seed_check(const struct config *c, const struct vm_record *vm, const char *user,
+                  const char *password, struct cc_err *err);
+
+/* The same, written to the path of the record's cidata disk, replacing a seed that is there. */
+int vm_seed_write(const struct config *c, const struct vm_record *vm, const char *user,
+                  const char *password, struct cc_err *err);
+
+/* Once no VMM has it any more and no start will attach it, the seed needs no credentials: it is
+ * written anew without them. Best effort, logged. */
+void vm_seed_forget(const struct config *c, const struct vm_record *vm, const char *tag);
+
 /* ---- start.c ---- */
 
 /* The identity of the VMM in the record. */

@@ -278,8 +278,7 @@ static int resize(struct resize *r, size_t nics, struct cc_err *err)
         while (e == 0 && count(r) != nics) {
                 if (cc_interrupted())
                         return cc_fail(err, CC_CANCELED, "interrupted");
-                e = count(r) < nics ? grow_one(r, count(r), err)
-                                    : shrink_one(r, count(r) - 1, err);
+                e = count(r) < nics ? grow_one(r, count(r), err) : shrink_one(r, count(r) - 1, err);
         }
         return e;
 }

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "base/timeutil.h"
 #include "config/layout.h"
+#include "disk/cidata.h"
 #include "image/module.h"
 #include "vm/internal.h"
 
@@ -43,10 +44,6 @@ static int check_boot_mode(const struct vm_request *req, const struct hv_driver 
                                "backend %s requires OCI images (direct kernel boot): %s is a cloud "
                                "image",
                                drv->name, req->image);
-        if (cloudimg && !req->windows)
-                return cc_fail(err, CC_UNSUPPORTED,
-                               "%s: this version cannot give a cloud image its cloud-init data",
-                               req->image);
         if (!cloudimg)
                 return hv_require(drv, HV_CAP_DIRECT_BOOT, "direct kernel boot", err);
         return 0;
@@ -116,22 +113,28 @@ static struct vm_disk *add_disk(struct vm_record *vm, const char *role, bool ro)
         return d;
 }
 
-/* What the command line leaves out, or the driver ignores, must not go unnoticed. */
-static void warn_disks(const struct hv_driver *drv, const struct vm_record *vm)
+/* What the command line or the seed leaves out, or the driver ignores, must not go unnoticed. */
+static void warn_disks(const struct vm_plan *plan)
 {
+        const struct vm_record *vm = &plan->vm;
+        const char *carrier = plan->cloudimg ? "cloud-init" : "the kernel command line";
+
         for (size_t i = 0; i < vm->storage_configs.len; i++) {
                 const struct vm_disk *d = vm_disk_at(vm, i);
 
-                if (d->direct_io >= 0 && !(drv->caps & HV_CAP_DIRECT_IO))
+                if (d->direct_io >= 0 && !(plan->drv->caps & HV_CAP_DIRECT_IO))
                         cc_warn("vm.create",
-                                "data disk %s: backend %s ignores directio=", d->serial, drv->name);
-
-                if (!cc_isempty(d->mount_point) && !vm_cmdline_carries(d->mount_point))
+                                "data disk %s: backend %s ignores directio=", d->serial,
+                                plan->drv->name);
+                if (plan->cloudimg && plan->req->windows)
+                        continue;
+                if (!cc_isempty(d->mount_point) &&
+                    !(plan->cloudimg ? cidata_can_mount(d->mount_point)
+                                     : vm_cmdline_carries(d->mount_point)))
                         cc_warn("vm.create",
-                                "data disk %s: the kernel command line cannot carry the mount "
-                                "point "
-                                "\"%s\", mount it in the guest",
-                                d->serial, d->mount_point);
+                                "data disk %s: %s cannot carry the mount point \"%s\", mount it "
+                                "in the guest",
+                                d->serial, carrier, d->mount_point);
         }
 }
 
@@ -159,8 +162,10 @@ static int plan_disks(struct vm_plan *plan, const struct image_files *files, str
                 *d = ((struct vm_disk *)data.v)[i]; /* moved, so only the array itself is freed */
         }
         free(data.v);
-        if (!plan->cloudimg)
-                warn_disks(plan->drv, vm);
+        /* Last, so that it takes no other disk's name with it when it goes. */
+        if (plan->cloudimg && !plan->req->windows)
+                (void)add_disk(vm, "cidata", true);
+        warn_disks(plan);
         return 0;
 }
 
@@ -286,9 +291,15 @@ int vm_plan_make(struct engine *e, const struct vm_request *req, struct vm_plan 
         plan.vm.hypervisor = xstrdup(plan.drv->name);
         if (plan.net)
                 plan.vm.net_backend = xstrdup(plan.net->name);
+        /* What was asked for at creation holds for life; a default may be another tomorrow. */
+        if (e->config->dns_given)
+                cc_strv_copy(&plan.vm.config.dns, &e->config->dns_servers);
         if (!cc_isempty(req->bridge))
                 plan.vm.net_bridge_dev = xstrdup(req->bridge);
         vm_set_state(&plan.vm, VM_CREATING);
+        r = vm_seed_check(e->config, &plan.vm, req->user, req->password, err);
+        if (r < 0)
+                return r;
         *ret = plan;
         memset(&plan, 0, sizeof(plan));
         return 0;
@@ -320,6 +331,9 @@ int vm_plan_identify(struct engine *e, struct vm_plan *plan, const char *id, str
                 } else if (cc_streq(d->role, "data")) {
                         free(d->path);
                         d->path = xasprintf("%s/data-%s.raw", vm->run_dir, d->serial);
+                } else if (cc_streq(d->role, "cidata")) {
+                        free(d->path);
+                        d->path = cc_path_join(vm->run_dir, VM_SEED_NAME);
                 }
         }
         return vm_rebuild_cmdline(e->config, plan->drv, vm, err);

@@ -60,9 +60,10 @@ const struct cmd cmd_vm_fs_attach = {
         .min = 1,
         .max = 1,
         .help = "Share a folder with a running VM",
-        .long_help = "The folder is served by a virtiofsd that you start; it ends when the share is "
-                     "detached. Needs a VM created with --shared-memory on Cloud Hypervisor. Shares "
-                     "are not recorded: they are gone after a stop, and prevent snapshots.",
+        .long_help =
+                "The folder is served by a virtiofsd that you start; it ends when the share is "
+                "detached. Needs a VM created with --shared-memory on Cloud Hypervisor. Shares "
+                "are not recorded: they are gone after a stop, and prevent snapshots.",
         .examples = "cocoon vm fs attach web-1 --socket /run/src.sock --tag src\n",
         .opts = groups,
         .size = sizeof(struct options),

@@ -100,9 +100,10 @@ const struct cmd cmd_vm_net = {
         .min = 1,
         .max = 1,
         .help = "Change the number of NICs of a running VM",
-        .long_help = "NICs are added behind the last one and removed from the last one, each with "
-                     "its address and host plumbing. A removal waits up to 30 seconds for the guest "
-                     "to release the device; one that does not fails, and can be repeated.",
+        .long_help =
+                "NICs are added behind the last one and removed from the last one, each with "
+                "its address and host plumbing. A removal waits up to 30 seconds for the guest "
+                "to release the device; one that does not fails, and can be repeated.",
         .examples = "cocoon vm net web-1 --nics 2\ncocoon vm net web-1 --nics 0 -o json\n",
         .opts = groups,
         .size = sizeof(struct options),

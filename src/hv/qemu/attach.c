@@ -91,27 +91,17 @@ static int disk_details(struct qmp *q, struct hv_attachment *a, struct cc_err *e
         return r;
 }
 
-/* "[disconnected:]unix:<path>[,…]" */
-static char *socket_path(const char *filename)
-{
-        const char *p = filename ? strstr(filename, "unix:") : NULL;
-
-        return p ? xstrndup(p + 5, strcspn(p + 5, ",")) : xstrdup("");
-}
-
 static int fs_details(struct qmp *q, struct hv_attachment *a, struct cc_err *err)
 {
-        CC_FREE char *label = xasprintf("fs-%s", a->key);
-        CC_JSON json_t *list = NULL;
-        json_t *item;
-        size_t i;
-        int r = qmp_command(q, "query-chardev", NULL, QMP_COMMAND_MS, &list, err);
+        CC_FREE char *path = xasprintf("/chardevs/fs-%s", a->key);
+        CC_JSON json_t *addr = NULL;
+        const char *socket;
+        int r = qmp_command(q, "qom-get", json_pack("{s:s, s:s}", "path", path, "property", "addr"),
+                            QMP_COMMAND_MS, &addr, err);
 
-        json_array_foreach (list, i, item) {
-                if (cc_streq(json_string_value(json_object_get(item, "label")), label))
-                        a->socket = socket_path(
-                                json_string_value(json_object_get(item, "filename")));
-        }
+        socket = json_string_value(json_object_get(addr, "path"));
+        if (r == 0)
+                a->socket = xstrdup(socket ? socket : "");
         return r;
 }
 
@@ -222,10 +212,10 @@ static int add_backend_disk(struct qmp *q, const struct hv_attachment *what, con
                             struct cc_err *err)
 {
         bool direct = what->direct > 0;
-        json_t *args = json_pack(
-                "{s:s, s:s, s:b, s:{s:s, s:s, s:s, s:{s:b}}}", "driver", "raw", "node-name", node,
-                "read-only", what->ro, "file", "driver", "file", "filename", what->path, "aio",
-                "threads", "cache", "direct", direct);
+        json_t *args =
+                json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s, s:{s:b}}}", "driver", "raw",
+                          "node-name", node, "read-only", what->ro, "file", "driver", "file",
+                          "filename", what->path, "aio", "threads", "cache", "direct", direct);
 
         if (!args)
                 return cc_fail(err, CC_INVALID, "qemu: path %s is not valid UTF-8", what->path);
@@ -238,8 +228,8 @@ static int add_backend_fs(struct qmp *q, const struct hv_attachment *what, const
                           struct cc_err *err)
 {
         json_t *args = json_pack("{s:s, s:{s:s, s:{s:{s:s, s:{s:s}}, s:b}}}", "id", chardev,
-                                 "backend", "type", "socket", "data", "addr", "type", "unix", "data",
-                                 "path", what->socket, "server", 0);
+                                 "backend", "type", "socket", "data", "addr", "type", "unix",
+                                 "data", "path", what->socket, "server", 0);
 
         if (!args)
                 return cc_fail(err, CC_INVALID, "qemu: path %s is not valid UTF-8", what->socket);
@@ -310,14 +300,15 @@ static int plug(struct qmp *q, const struct hv_attachment *what, char **ret_id, 
         if (r < 0)
                 return r;
         id = device_id(what, port);
-        r = qmp_command(q, "device_add", device(what, id, backend, port), QMP_COMMAND_MS, NULL, err);
+        r = qmp_command(q, "device_add", device(what, id, backend, port), QMP_COMMAND_MS, NULL,
+                        err);
         if (r < 0) {
                 drop_backend(q, what->kind, backend);
                 return r;
         }
-        *ret_id = what->kind == HV_ATTACH_DEVICE ? xstrdup(id + strlen("vfio-"))
-                                                 : xasprintf("%s%s", kinds[what->kind].shown,
-                                                             what->key);
+        *ret_id = what->kind == HV_ATTACH_DEVICE
+                          ? xstrdup(id + strlen("vfio-"))
+                          : xasprintf("%s%s", kinds[what->kind].shown, what->key);
         return 0;
 }
 
@@ -342,8 +333,7 @@ int qemu_detach(const struct hv_env *env, const char *run_dir, enum hv_attach_ki
 {
         HV_ATTACHMENTS struct hv_attachments all = { 0 };
         CC_STRV struct cc_strv devices = { 0 };
-        CC_FREE char *backend =
-                xasprintf("%s%s", kind == HV_ATTACH_DISK ? "hd-" : "fs-", key);
+        CC_FREE char *backend = xasprintf("%s%s", kind == HV_ATTACH_DISK ? "hd-" : "fs-", key);
         QMP struct qmp *q = NULL;
         int r = qemu_plug_connect(run_dir, &q, err);
 
