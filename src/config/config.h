@@ -13,8 +13,10 @@
 struct config {
         char *root_dir, *run_dir, *log_dir;
         char *cni_conf_dir, *cni_bin_dir;
+        int64_t cni_timeout_seconds;
         char *dns;                  /* as configured */
         struct cc_strv dns_servers; /* parsed and validated */
+        bool dns_given;             /* by file, environment or flag, not by default */
         char *log_level;
         bool log_use_json;
         char *log_filename;
@@ -34,6 +36,7 @@ struct config {
         bool qemu_balloon;
         struct cc_strv insecure_registries; /* hosts spoken to over plain http */
         int64_t layer_max_size;             /* bytes one layer may unpack to */
+        int64_t cloudimg_max_size;          /* bytes of a cloud image, as sent and unpacked */
 };
 
 enum config_type {

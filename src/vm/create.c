@@ -21,12 +21,16 @@
 #include "base/id.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/timeutil.h"
 #include "vm/internal.h"
 
 /* Two VMs sharing their first 8 characters of 40 random bits: a second draw is already unlikely. */
 #define MAX_DRAWS 16
 
 #define NAME_MAX_LEN 63
+
+/* The network's share of an undo that nobody can interrupt (network.md §2). */
+#define NET_ROLLBACK_NS (30 * CC_NSEC_PER_SEC)
 
 static int insert(struct engine *e, struct vm_record *vm, struct cc_err *err)
 {
@@ -110,12 +114,13 @@ static int make_network(struct engine *e, struct vm_plan *plan, struct cc_err *e
                 return 0;
         specs = xcalloc((size_t)plan->req->nics, sizeof(*specs));
         for (int64_t i = 0; i < plan->req->nics; i++)
-                specs[i].index = (size_t)i;
+                specs[i] = (struct net_spec){ .index = (size_t)i,
+                                              .num_queues = vm_nic_queues(plan->drv) };
         r = plan->net->add(&env, vm, specs, (size_t)plan->req->nics, &vm->network_configs, err);
         return r < 0 ? cc_wrap(err, "network") : 0;
 }
 
-static int make_files(struct engine *e, const struct vm_plan *plan, struct cc_err *err)
+static int make_files(struct engine *e, struct vm_plan *plan, struct cc_err *err)
 {
         VM_SPEC_BUF struct vm_spec_buf spec = { 0 };
         int r = cc_mkdir_p(plan->vm.run_dir, 0750, err);
@@ -124,6 +129,10 @@ static int make_files(struct engine *e, const struct vm_plan *plan, struct cc_er
                 r = cc_mkdir_p(plan->vm.log_dir, 0750, err);
         if (r == 0)
                 r = vm_make_disks(plan, err);
+        if (r == 0)
+                r = vm_seed_write(e->config, &plan->vm, plan->req->user, plan->req->password, err);
+        if (r == 0)
+                r = vm_kernel_ready(plan->drv, &plan->vm, err);
         if (r == 0)
                 r = vm_spec_build(&plan->vm, &spec, err);
         if (r == 0)
@@ -190,6 +199,7 @@ static void roll_back(struct engine *e, const struct vm_plan *plan)
         int r = 0;
 
         cc_uninterruptible_begin();
+        env.deadline = cc_monotonic() + NET_ROLLBACK_NS;
         if (plan->net)
                 r = plan->net->delete (&env, vm, &err);
         if (r == 0)

@@ -101,24 +101,14 @@ static int forget(struct engine *e, const char *id, bool keep_network, struct cc
         return meta_commit(e->meta, err);
 }
 
-static int tear_down_network(struct engine *e, const struct vm_record *vm, struct cc_err *err)
-{
-        struct net_env env = vm_net_env(e);
-        const struct net_provider *net = NULL;
-        int r = net_provider_find(vm_net_backend(vm), &net, err);
-
-        if (r == 0 && net)
-                r = net->delete (&env, vm, err);
-        return r;
-}
-
 /* D3-D5. Directories are only removed when they are this VM's: the last component is its ID. */
 static int finish(struct engine *e, const struct vm_record *vm, struct cc_err *err)
 {
         const char *dirs[] = { vm->run_dir, vm->log_dir };
+        struct net_env env = vm_net_env(e);
         struct cc_err network = CC_ERR_INIT;
         int r = 0;
-        int failed = tear_down_network(e, vm, &network);
+        int failed = net_delete_all(&env, vm, &network);
 
         r = cc_failpoint("rm.D3", err);
         for (size_t i = 0; i < CC_ARRAY_LEN(dirs) && r == 0; i++) {
@@ -129,6 +119,11 @@ static int finish(struct engine *e, const struct vm_record *vm, struct cc_err *e
                                        "vm %s: refusing to remove %s, which is not its directory",
                                        vm->id, dirs[i]);
                 r = cc_rm_rf(dirs[i], err);
+        }
+        if (r == 0 && !cc_isempty(vm->run_dir)) {
+                CC_FREE char *staging = vm_staging_dir(vm);
+
+                r = cc_rm_rf(staging, err);
         }
         if (r == 0)
                 r = cc_failpoint("rm.D4", err);
@@ -202,11 +197,15 @@ static int ensure_dead(struct engine *e, const struct hv_driver *drv, const stru
         struct hv_env env;
         int r;
 
-        if (vm_find_live(drv, vm, &proc) < 0)
-                return 0;
+        r = vm_is_live(drv, vm, &proc, err);
+        if (r < 0)
+                return r;
+        vm_hv_env(e->config, drv, &env);
+        if (r == 0)
+                return drv->vacant && !cc_isempty(vm->run_dir) ? drv->vacant(&env, vm->run_dir, err)
+                                                               : 0;
         if (!force)
                 return cc_fail(err, CC_STATE, "running (force required)");
-        vm_hv_env(e->config, drv, &env);
         r = drv->stop(&env, vm->run_dir, &proc, 0, err);
         return r < 0 ? cc_wrap(err, "stop vm %s", vm->id) : 0;
 }
