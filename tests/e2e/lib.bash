@@ -11,8 +11,11 @@
 # tiny                      prints the path of the tiny image's archive; skips when there is none
 # with_tiny NAME            imports the tiny image as NAME, quickly: a copy of a root made once per file
 # with_registry             starts a registry ($REGISTRY) that cocoon_teardown stops
-# with_net                  gives the test network and mount namespaces of its own (root only)
-# in_net CMD...             runs a command in them
+# with_net                  from here on the program runs in network and mount namespaces of the test's own
+# in_net CMD...             so does CMD
+# with_driver               from here on VMs get the driver COCOON_TEST_DRIVER (qemu, cloud-hypervisor or
+#                           firecracker): the real QEMU, and for the others the binary COCOON_CH or
+#                           COCOON_FC, without which their doubles stand in; call it before with_net
 # field VM FILTER           one value of vm inspect, by jq
 # free_port                 prints a loopback port nobody listens on
 # wait_for SECONDS CMD...   until the command succeeds; fails with its last output
@@ -91,6 +94,7 @@ cocoon_teardown()
 with_net()
 {
 	[ "$(id -u)" = 0 ] && [ -w /dev/net/tun ] || skip "needs root and /dev/net/tun"
+	need nsenter unshare ip nft
 	mkdir -p /run/netns
 	unshare --net --mount --propagation private sleep 600 3>&- &
 	HOLDER=$!
@@ -150,6 +154,29 @@ with_registry()
 {
 	need docker-registry skopeo
 	registry_start "$T/registry"
+}
+
+# with_binary NAME KEY GIVEN DOUBLE: a link in the test's own directory, because a double reads its knobs
+# beside the name it is started under.
+with_binary()
+{
+	local file=$3
+
+	[ -n "$file" ] || file=$(dirname "$COCOON")/tests/double/$4
+	[ -x "$file" ] || skip "needs $1 or its double"
+	mkdir -p "$T/bin"
+	ln -s "$(realpath "$file")" "$T/bin/$1"
+	export "$2=$T/bin/$1"
+}
+
+with_driver()
+{
+	export COCOON_HYPERVISOR=${COCOON_TEST_DRIVER:-qemu}
+	case $COCOON_HYPERVISOR in
+	cloud-hypervisor) with_binary cloud-hypervisor COCOON_CH_BINARY "${COCOON_CH-}" ch/cloud-hypervisor ;;
+	firecracker) with_binary firecracker COCOON_FC_BINARY "${COCOON_FC-}" fc/firecracker ;;
+	*) need qemu-system-x86_64 ;;
+	esac
 }
 
 # A port that was free a moment ago.
