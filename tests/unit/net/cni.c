@@ -13,6 +13,7 @@
 
 #include "base/proc.h"
 #include "base/str.h"
+#include "hv/launch.h"
 #include "net/cni_index.h"
 #include "net/gc.h"
 #include "net/wire.h"
@@ -773,6 +774,8 @@ static void test_gc(void **state)
         CC_FREE char *path = NULL;
         struct cc_err err = CC_ERR_INIT;
         CC_CLOSE int lock = -1;
+        int other;
+        int tap;
 
         (void)state;
         need_box();
@@ -809,6 +812,13 @@ static void test_gc(void **state)
         port.net_bridge_dev = xstrdup("br0");
         must(link_add_bridge(box.sk, "br0", "02:00:00:00:00:01", E));
         must(sandbox_add(&box, &net_provider_bridge, &port, 2, E));
+        /* Not while something holds a device. */
+        must(hv_tap_open(NULL, vm_nic(&port, 0)->tap, 1, &tap, E));
+        must(hv_tap_open(NULL, vm_nic(&port, 1)->tap, 1, &other, E));
+        must(net_gc_candidates_of(&box.env, &net_provider_bridge, &ports, E));
+        assert_int_equal(ports.len, 0);
+        close(tap);
+        close(other);
         must(net_gc_candidates_of(&box.env, &net_provider_bridge, &ports, E));
         assert_int_equal(ports.len, 1);
         assert_memory_equal(ports.v[0].id, port.id, 8);
