@@ -76,7 +76,7 @@ static int connect_to(const char *path)
 
         if (strlen(path) >= sizeof(addr.sun_path))
                 die(path);
-        strcpy(addr.sun_path, path);
+        memcpy(addr.sun_path, path, strlen(path) + 1);
         if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
                 return fd;
         if (fd >= 0)
