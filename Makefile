@@ -19,7 +19,7 @@ help:
 	@echo "make fuzz     every parser of foreign bytes, a short run each"
 	@echo "make lint     format, static analysis, include layers"
 	@echo "make fmt      format the C sources"
-	@echo "make images   bootable OCI archives in out/"
+	@echo "make images   bootable OCI archives and cloud images in out/"
 	@echo "make install  under PREFIX ($(PREFIX)), DESTDIR honoured"
 
 $(BUILD)/build.ninja:

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -137,6 +138,8 @@ static void child_main(struct child_plan *p)
                 (void)setpgid(0, 0);
         if (p->netns_fd >= 0 && setns(p->netns_fd, CLONE_NEWNET) < 0)
                 child_fail(p, STAGE_NETNS);
+        if (s->file_mask)
+                (void)umask(s->file_mask);
         if (s->pid_file)
                 child_pid_file(p); /* before chdir: the path may be relative */
         if (chdir(s->cwd ? s->cwd : "/") < 0)

@@ -28,6 +28,7 @@ struct cc_spawn {
         bool new_session;     /* setsid(): long-lived children must not die with our terminal */
         const char *pid_file; /* written by the child before exec: decimal + "\n", 0600 */
         const char *netns;    /* network namespace to enter; failure is a launch failure */
+        mode_t file_mask;     /* umask of the child; 0: inherited */
 };
 
 /* The environment of what outlives the command: none of the caller's, whose secrets would stay in

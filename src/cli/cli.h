@@ -29,7 +29,7 @@ struct cli {
         const char *items_verb; /* "start": in front of each item's error */
         struct cli_item *items; /* failed items of a batch */
         size_t n_items;
-        int exit_code; /* for commands whose code is not 0 or 1 */
+        int exit_code; /* for commands whose code is not 0 or 1, failed or not */
 };
 
 void cli_clear(struct cli *cli);

@@ -20,6 +20,7 @@ static const struct cmd *const commands[] = {
 static const struct cmd_group groups[] = {
         { "vm", "Create, run and look after virtual machines" },
         { "image", "Pull, import and remove images" },
+        { "snapshot", "Save virtual machines, and move what was saved" },
 };
 
 const struct cmd *cmd_at(size_t i)

@@ -97,6 +97,27 @@ static void offer_images(struct completion *c)
                 (void)meta_image_each(m, NULL, offer_image, c, NULL);
 }
 
+static int offer_snapshot(void *ctx, struct snapshot_record *s, struct cc_err *err)
+{
+        struct completion *c = ctx;
+
+        if (s->pending)
+                return 0;
+        if (!cc_isempty(s->name))
+                offer(c, s->name, s->config.image);
+        if (*c->word || cc_isempty(s->name))
+                offer(c, s->id, s->name);
+        return c->shown >= CANDIDATES_MAX;
+}
+
+static void offer_snapshots(struct completion *c)
+{
+        META struct meta *m = NULL;
+
+        if (open_store(c, &m) == 0)
+                (void)meta_snapshot_each(m, offer_snapshot, c, NULL);
+}
+
 static void offer_conflist(struct completion *c, const char *path)
 {
         CC_FREE char *text = NULL;
@@ -175,6 +196,9 @@ static void offer_kind(struct completion *c, enum opt_complete kind)
                 break;
         case COMPLETE_IMAGE:
                 offer_images(c);
+                break;
+        case COMPLETE_SNAPSHOT:
+                offer_snapshots(c);
                 break;
         case COMPLETE_NETWORK:
                 offer_networks(c);

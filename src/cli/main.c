@@ -118,13 +118,13 @@ int main(int argc, char **argv)
 
         hold_standard_fds();
         if (argc > 1 && cc_streq(argv[1], CONSOLE_RELAY_VERB))
-                return console_relay_main(argc, argv);
+                return console_relay_main(argc, argv, hv_console_open);
         cc_interrupt_setup();
         /* A closed pipe is an error of the write that met it; children get the default back. */
         (void)signal(SIGPIPE, SIG_IGN);
 
         r = run(&cli, argc, argv, &err);
-        code = r < 0 ? 1 : cli.exit_code;
+        code = r < 0 && cli.exit_code == 0 ? 1 : cli.exit_code;
         progress_end();
         stream = cli.want_help || (cli.cmd && (cli.cmd->flags & CMD_STREAM));
         if (out_finish(stream, &lost) < 0) {

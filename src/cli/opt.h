@@ -31,6 +31,7 @@ enum opt_complete {
         COMPLETE_VM_RUNNING, /* VMs that can be stopped or attached to */
         COMPLETE_VM_STOPPED, /* VMs that can be started */
         COMPLETE_IMAGE,
+        COMPLETE_SNAPSHOT,
         COMPLETE_NETWORK, /* conflists and the provider words */
         COMPLETE_BRIDGE,
         COMPLETE_FORMAT, /* list formats */

@@ -11,6 +11,7 @@
 
 struct pull_progress {
         char *what; /* "pull debian:12" */
+        bool downloading;
         size_t n;
         struct {
                 int64_t done, total;
@@ -66,6 +67,7 @@ static void on_progress(void *ctx, const struct image_progress *now)
                 [IMAGE_CONVERT] = "converting",
                 [IMAGE_COMMIT] = "committing",
                 [IMAGE_DONE] = "done",
+                [IMAGE_DOWNLOAD] = "downloading",
         };
         struct pull_progress *p = ctx;
         CC_FREE char *line = NULL;
@@ -75,6 +77,13 @@ static void on_progress(void *ctx, const struct image_progress *now)
                 return;
         }
         line = xasprintf("%s: %s", p->what, steps[now->phase]);
+        if (now->phase == IMAGE_DOWNLOAD) {
+                progress_update(line, now->bytes, now->total_bytes);
+                if (!p->downloading)
+                        progress_step(line);
+                p->downloading = true;
+                return;
+        }
         if (now->phase != IMAGE_CONVERT) {
                 progress_update(line, 0, 0);
                 progress_step(line);

@@ -203,23 +203,20 @@ struct collected {
         size_t n, cap;
 };
 
-static bool is_wanted(const struct collected *c, const struct vm_record *vm)
+bool vm_list_wanted(char *const *refs, size_t n_refs, const struct vm_record *vm)
 {
-        for (size_t i = 0; i < c->n_refs; i++) {
-                const char *ref = c->refs[i];
-
-                if (cc_streq(ref, vm->id) || cc_streq(ref, vm->config.name) ||
-                    (strlen(ref) >= 3 && cc_startswith(vm->id, ref)))
+        for (size_t i = 0; i < n_refs; i++)
+                if (cc_streq(refs[i], vm->id) || cc_streq(refs[i], vm->config.name) ||
+                    (strlen(refs[i]) >= 3 && cc_startswith(vm->id, refs[i])))
                         return true;
-        }
-        return c->n_refs == 0;
+        return n_refs == 0;
 }
 
 static int collect(void *ctx, struct vm_record *vm, struct cc_err *err)
 {
         struct collected *c = ctx;
 
-        if (!is_wanted(c, vm))
+        if (!vm_list_wanted(c->refs, c->n_refs, vm))
                 return 0;
         if (c->n == c->cap) {
                 c->cap = c->cap ? c->cap * 2 : 64;

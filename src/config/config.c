@@ -85,6 +85,8 @@ const struct config_key config_keys[] = {
           "registries spoken to over plain http", LIST(insecure_registries) },
         { "layer_max_size", NULL, "COCOON_LAYER_MAX_SIZE", "8G",
           "size that one image layer may unpack to", SIZE(layer_max_size) },
+        { "cloudimg_max_size", NULL, "COCOON_CLOUDIMG_MAX_SIZE", "20G",
+          "size that a cloud image may have, also unpacked", SIZE(cloudimg_max_size) },
 };
 /* clang-format on */
 const size_t config_keys_len = CC_ARRAY_LEN(config_keys);
@@ -402,6 +404,9 @@ static int validate(struct config *c, struct cc_err *err)
         if (c->layer_max_size <= 0)
                 return cc_fail(err, CC_INVALID, "config: layer_max_size must be > 0, got %lld",
                                (long long)c->layer_max_size);
+        if (c->cloudimg_max_size <= 0)
+                return cc_fail(err, CC_INVALID, "config: cloudimg_max_size must be > 0, got %lld",
+                               (long long)c->cloudimg_max_size);
         if (!is_cpu_list(c->cgroup_cpus))
                 return cc_fail(err, CC_INVALID, "config: cgroup_cpus: invalid CPU list \"%s\"",
                                c->cgroup_cpus);

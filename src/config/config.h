@@ -34,6 +34,7 @@ struct config {
         bool qemu_balloon;
         struct cc_strv insecure_registries; /* hosts spoken to over plain http */
         int64_t layer_max_size;             /* bytes one layer may unpack to */
+        int64_t cloudimg_max_size;          /* bytes of a cloud image, as sent and unpacked */
 };
 
 enum config_type {

@@ -49,6 +49,26 @@ char *layout_cloudimg_temp(const struct config *c)
         return cc_path_join(c->root_dir, "cloudimg/temp");
 }
 
+char *layout_snap_lock(const struct config *c, const char *id)
+{
+        return xasprintf("%s/locks/snap/%s.lock", c->root_dir, id);
+}
+
+char *layout_snapshot_dir(const struct config *c, const char *id)
+{
+        return xasprintf("%s/snapshot/localfile/%s", c->root_dir, id);
+}
+
+char *layout_firmware_dir(const struct config *c)
+{
+        return cc_path_join(c->root_dir, "firmware");
+}
+
+char *layout_vms_dir(const struct config *c, const char *backend_dir)
+{
+        return cc_path_join(c->run_dir, backend_dir);
+}
+
 char *layout_vm_run_dir(const struct config *c, const char *backend_dir, const char *id)
 {
         return xasprintf("%s/%s/%s", c->run_dir, backend_dir, id);

@@ -1,24 +1,27 @@
 /*
- * The console relay's process (cli.md §7, qemu.md §6).
+ * The console relay's process (cli.md §7, qemu.md §6, firecracker.md §2).
  *
- * Theory of operation. A VMM whose serial reader does not read stalls its guest, and takes one
- * reader at a time. So one small process per VM holds that end for good, never stops reading it,
- * and serves everybody else on console.sock:
+ * Theory of operation. A VMM whose serial reader does not read stalls its guest or loses output,
+ * and takes one reader at a time. So one small process per VM holds that end for good, never stops
+ * reading it, and serves everybody else on console.sock:
  *
  *   source (socket or PTY) --> ring of 256 KiB --> every client, each at its own stream offset
  *   clients --> the newest writer only --> 4 KiB pending --> source
  *
  * - Output is never copied per client: a client is an offset into the stream. One that falls behind
  *   further than the ring skips to the last 64 KiB; nobody ever waits for it. A new client starts
- * 64 KiB back: the replay.
+ *   64 KiB back: the replay.
  * - A client becomes a writer with its first byte; the newest writer has the keyboard until it
  *   leaves, what others type is dropped. A reader that never writes never takes the keyboard.
- * - The relay ends when the VMM's pidfd becomes readable or the source ends, after handing out what
- *   is buffered. It owns no file: console.sock is a runtime file of the VM, removed by stop and
- *   start.
+ * - A source that ends while the VMM lives (a PTY that the VMM replaced) is opened again, with a
+ *   growing pause between attempts: no descriptor tells when a new one exists. What opens it is the
+ *   driver's code, which may wait and allocate; it runs in a child that sends the descriptor back.
+ *   Clients, and what they were shown, stay.
+ * - The relay ends when the VMM's pidfd becomes readable, after handing out what is buffered. It
+ *   owns no file: console.sock is a runtime file of the VM, removed by stop and start.
  * - Its memory is static: nothing is allocated while it runs.
  *
- * The parent's side (lock, sockets, spawn) is relay_start.c.
+ * The parent's side (lock, sockets, spawn) is relay_start.c, opening again is relay_reopen.c.
  */
 #include "console/console.h"
 
@@ -34,6 +37,7 @@
 #include <unistd.h>
 
 #include "console/relay.h"
+#include "console/relay_reopen.h"
 
 #define RING_SIZE   (256u * 1024)
 #define REPLAY_SIZE (64u * 1024)
@@ -62,8 +66,8 @@ static struct {
         uint64_t next_rank;
         uint64_t since_check;
         const char *log_path;
-        int source;
-        bool source_ended;
+        int source; /* -1: ended, being opened again */
+        struct relay_reopen reopen;
 } r;
 
 static void client_drop(struct client *c)
@@ -110,7 +114,8 @@ static void check_log(void)
         close(fd);
 }
 
-/* One read from the source into the ring. Returns false when there was nothing to read. */
+/* One read from the source into the ring. Returns false when there was nothing to read. An ended
+ * source is closed; of a PTY the end is EIO. */
 static bool read_source(void)
 {
         static unsigned char chunk[CHUNK_SIZE];
@@ -121,7 +126,7 @@ static bool read_source(void)
         if (n < 0 && errno == EAGAIN)
                 return false;
         if (n <= 0) {
-                r.source_ended = true;
+                close(TAKE_FD(r.source));
                 return false;
         }
         for (size_t done = 0; done < (size_t)n;) {
@@ -223,7 +228,7 @@ static void write_source(void)
 /* Everything is nonblocking: clients that are not fast enough now lose the rest. */
 static void farewell(void)
 {
-        while (!r.source_ended && read_source())
+        while (r.source >= 0 && read_source())
                 for (size_t i = 0; i < MAX_CLIENTS; i++)
                         if (r.clients[i].fd >= 0)
                                 feed_client(&r.clients[i]);
@@ -239,46 +244,72 @@ static void farewell(void)
         }
 }
 
+/* Fixed places in the poll set; the clients follow. */
+enum { AT_VMM, AT_SOURCE, AT_LISTENER, AT_REOPEN, AT_CLIENTS };
+
+/* Returns how many; slot[] says which client is behind a place. */
+static nfds_t poll_set(struct pollfd *fds, size_t *slot, int listener, int vmm)
+{
+        nfds_t n = AT_CLIENTS;
+
+        fds[AT_VMM] = (struct pollfd){ .fd = vmm, .events = POLLIN };
+        fds[AT_SOURCE] = (struct pollfd){
+                .fd = r.source,
+                .events = (short)(POLLIN | (r.input_len ? POLLOUT : 0)),
+        };
+        fds[AT_LISTENER] = (struct pollfd){ .fd = listener, .events = POLLIN };
+        fds[AT_REOPEN] = (struct pollfd){ .fd = r.reopen.fd, .events = POLLIN };
+        for (size_t i = 0; i < MAX_CLIENTS; i++) {
+                struct client *c = &r.clients[i];
+
+                if (c->fd < 0)
+                        continue;
+                slot[n - AT_CLIENTS] = i;
+                fds[n++] = (struct pollfd){
+                        .fd = c->fd,
+                        .events = (short)((wants_read(c) ? POLLIN : 0) |
+                                          (c->pos < r.head ? POLLOUT : 0)),
+                };
+        }
+        return n;
+}
+
+static void serve_source(short revents)
+{
+        if (revents & POLLOUT)
+                write_source();
+        if (revents & (POLLIN | POLLHUP | POLLERR))
+                (void)read_source();
+        if (r.source < 0) {
+                /* Keystrokes for what is gone are not for what comes. */
+                r.input_len = 0;
+                relay_reopen_begin(&r.reopen);
+        }
+}
+
 static void serve(int listener, int vmm)
 {
         for (;;) {
-                struct pollfd fds[MAX_CLIENTS + 3];
-                nfds_t n = 3;
+                struct pollfd fds[AT_CLIENTS + MAX_CLIENTS];
                 size_t slot[MAX_CLIENTS];
+                nfds_t n = poll_set(fds, slot, listener, vmm);
 
-                fds[0] = (struct pollfd){ .fd = vmm, .events = POLLIN };
-                fds[1] = (struct pollfd){
-                        .fd = r.source,
-                        .events = (short)(POLLIN | (r.input_len ? POLLOUT : 0)),
-                };
-                fds[2] = (struct pollfd){ .fd = listener, .events = POLLIN };
-                for (size_t i = 0; i < MAX_CLIENTS; i++) {
-                        struct client *c = &r.clients[i];
-
-                        if (c->fd < 0)
-                                continue;
-                        slot[n - 3] = i;
-                        fds[n++] = (struct pollfd){
-                                .fd = c->fd,
-                                .events = (short)((wants_read(c) ? POLLIN : 0) |
-                                                  (c->pos < r.head ? POLLOUT : 0)),
-                        };
-                }
-                if (poll(fds, n, -1) < 0) {
+                if (poll(fds, n, relay_reopen_wait_ms(&r.reopen)) < 0) {
                         if (errno == EINTR)
                                 continue;
                         return;
                 }
-                if (fds[0].revents)
+                if (fds[AT_VMM].revents)
                         return;
-                if (fds[1].revents & POLLOUT)
-                        write_source();
-                if (fds[1].revents & (POLLIN | POLLHUP | POLLERR))
-                        (void)read_source();
-                if (r.source_ended)
-                        return;
-                for (nfds_t k = 3; k < n; k++) {
-                        struct client *c = &r.clients[slot[k - 3]];
+                if (fds[AT_SOURCE].revents)
+                        serve_source(fds[AT_SOURCE].revents);
+                if (r.source < 0) {
+                        if (!r.reopen.open)
+                                return;
+                        r.source = relay_reopen_step(&r.reopen, fds[AT_REOPEN].revents != 0);
+                }
+                for (nfds_t k = AT_CLIENTS; k < n; k++) {
+                        struct client *c = &r.clients[slot[k - AT_CLIENTS]];
 
                         if (fds[k].revents & POLLIN)
                                 read_client(c);
@@ -288,7 +319,7 @@ static void serve(int listener, int vmm)
                 for (size_t i = 0; i < MAX_CLIENTS; i++)
                         if (r.clients[i].fd >= 0 && r.clients[i].pos < r.head)
                                 feed_client(&r.clients[i]);
-                if (fds[2].revents)
+                if (fds[AT_LISTENER].revents)
                         accept_client(listener);
         }
 }
@@ -303,11 +334,11 @@ static void name_holder(void)
                 return;
 }
 
-int console_relay_main(int argc, char **argv)
+int console_relay_main(int argc, char **argv, console_open_fn open)
 {
         pid_t pid;
 
-        if (argc != 4)
+        if (argc != 6)
                 return 2;
         /* The parent waits for this first process only; the relay itself belongs to init. */
         pid = fork();
@@ -316,6 +347,8 @@ int console_relay_main(int argc, char **argv)
         (void)prctl(PR_SET_NAME, "cocoon-console");
         (void)signal(SIGPIPE, SIG_IGN);
         (void)signal(SIGHUP, SIG_IGN);
+        (void)signal(SIGCHLD, SIG_IGN); /* nobody waits for the children that open consoles */
+        relay_reopen_init(&r.reopen, open, argv[4], argv[5]);
         r.source = RELAY_FD_SOURCE;
         r.log_path = argv[3][0] ? argv[3] : NULL;
         for (size_t i = 0; i < MAX_CLIENTS; i++)

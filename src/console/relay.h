@@ -4,7 +4,7 @@
 
 enum {
         RELAY_FD_LISTEN = 3, /* console.sock, listening, nonblocking */
-        RELAY_FD_SOURCE,     /* the VMM's serial socket or PTY, nonblocking */
+        RELAY_FD_SOURCE,     /* the VMM's console, nonblocking */
         RELAY_FD_VMM,        /* pidfd of the VMM */
         RELAY_FD_LOCK,       /* flock held for the relay's life */
 };

@@ -57,15 +57,24 @@ static int connect_unix(const char *path, int *ret, struct cc_err *err)
         return 0;
 }
 
+/* The caller's descriptor stays the caller's. */
 static int open_source(const struct console_relay *relay, int *ret, struct cc_err *err)
 {
+        int flags;
         int fd;
 
-        if (!relay->source_is_pty)
-                return connect_unix(relay->source, ret, err);
-        fd = open(relay->source, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+        if (relay->source < 0)
+                return relay->open(relay->driver, relay->run_dir, relay->vmm_pidfd, ret, err);
+        fd = fcntl(relay->source, F_DUPFD_CLOEXEC, 3);
         if (fd < 0)
-                return cc_fail_errno(err, errno, "open %s", relay->source);
+                return cc_fail_errno(err, errno, "duplicate console descriptor");
+        flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+                int e = errno;
+
+                close(fd);
+                return cc_fail_errno(err, e, "make console descriptor nonblocking");
+        }
         *ret = fd;
         return 0;
 }
@@ -131,8 +140,13 @@ int console_relay_start(const struct console_relay *relay, struct cc_err *err)
         CC_CLOSE int lock = -1;
         CC_CLOSE int source = -1;
         CC_CLOSE int listener = -1;
-        const char *argv[] = { exe, CONSOLE_RELAY_VERB, relay->listen_path,
-                               relay->log_path ? relay->log_path : "", NULL };
+        const char *argv[] = { exe,
+                               CONSOLE_RELAY_VERB,
+                               relay->listen_path,
+                               relay->log_path ? relay->log_path : "",
+                               relay->driver,
+                               relay->run_dir,
+                               NULL };
         struct cc_fd_map fds[4];
         struct cc_spawn spawn = {
                 .argv = argv,

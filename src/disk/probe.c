@@ -15,6 +15,15 @@
 #define QCOW2_MIN_BITS   9
 #define QCOW2_MAX_BITS   21
 #define QCOW2_HEADER_MAX 4096 /* known fields and room for more; extensions follow */
+#define QCOW2_MIN_SIZE   512
+#define QCOW2_MAX_SIZE   (UINT64_C(1) << 46)
+
+/* Incompatible features: a reader that does not know one must refuse the image. */
+#define QCOW2_CORRUPT   (UINT64_C(1) << 1)
+#define QCOW2_DATA_FILE (UINT64_C(1) << 2)
+/* Dirty, compression type, extended L2 entries: fine for qemu-img, not for every VMM. */
+#define QCOW2_CONVERT   (UINT64_C(1) << 0 | UINT64_C(1) << 3 | UINT64_C(1) << 4)
+#define QCOW2_KNOWN     (QCOW2_CORRUPT | QCOW2_DATA_FILE | QCOW2_CONVERT)
 
 /* The first bytes of a regular file, as many as there are up to n. */
 static int read_head(const char *path, uint8_t *buf, size_t n, size_t *ret, struct cc_err *err)
@@ -52,24 +61,19 @@ int disk_probe(const char *path, enum disk_format *ret, struct cc_err *err)
         return 0;
 }
 
-static int bad(const char *path, const char *why, struct cc_err *err)
+static int bad(const char *what, const char *why, struct cc_err *err)
 {
-        return cc_fail(err, CC_INVALID, "%s: not a usable qcow2 image: %s", path, why);
+        return cc_fail(err, CC_INVALID, "%s: not a usable qcow2 image: %s", what, why);
 }
 
-int qcow2_read_info(const char *path, struct qcow2_info *ret, struct cc_err *err)
+int qcow2_parse(const void *data, size_t n, const char *what, struct qcow2_info *ret,
+                struct cc_err *err)
 {
         struct qcow2_info i = { .header_length = QCOW2_V2_HEADER };
-        uint8_t buf[QCOW2_V3_HEADER];
-        struct cc_cursor c;
-        size_t n = 0;
-        int r = read_head(path, buf, sizeof(buf), &n, err);
+        struct cc_cursor c = cc_cursor_init(data, n);
 
-        if (r < 0)
-                return r;
-        c = cc_cursor_init(buf, n);
         if (cc_cursor_be(&c, 4) != QCOW2_MAGIC)
-                return bad(path, "no magic", err);
+                return bad(what, "no magic", err);
         i.version = (uint32_t)cc_cursor_be(&c, 4);
         i.backing_offset = cc_cursor_be(&c, 8);
         (void)cc_cursor_be(&c, 4); /* length of the backing file's name */
@@ -83,16 +87,50 @@ int qcow2_read_info(const char *path, struct qcow2_info *ret, struct cc_err *err
                 i.header_length = (uint32_t)cc_cursor_be(&c, 4);
         }
         if (c.bad)
-                return bad(path, "header is cut short", err);
+                return bad(what, "header is cut short", err);
         if (i.version != 2 && i.version != 3)
-                return bad(path, "unknown version", err);
+                return bad(what, "unknown version", err);
         if (i.cluster_bits < QCOW2_MIN_BITS || i.cluster_bits > QCOW2_MAX_BITS)
-                return bad(path, "bad cluster size", err);
+                return bad(what, "bad cluster size", err);
         if (i.version == 3 && (i.header_length < QCOW2_V3_HEADER ||
                                i.header_length > QCOW2_HEADER_MAX || i.header_length % 8 != 0))
-                return bad(path, "bad header length", err);
+                return bad(what, "bad header length", err);
         if (i.virtual_size > INT64_MAX)
-                return bad(path, "bad size", err);
+                return bad(what, "bad size", err);
         *ret = i;
+        return 0;
+}
+
+int qcow2_read_info(const char *path, struct qcow2_info *ret, struct cc_err *err)
+{
+        uint8_t buf[QCOW2_V3_HEADER];
+        size_t n = 0;
+        int r = read_head(path, buf, sizeof(buf), &n, err);
+
+        return r < 0 ? r : qcow2_parse(buf, n, path, ret, err);
+}
+
+int qcow2_check_foreign(const struct qcow2_info *i, const char *what, bool *ret_convert,
+                        struct cc_err *err)
+{
+        const char *why = NULL;
+
+        if (i->backing_offset)
+                why = "it has a backing file, which would be read from this host";
+        else if (i->incompatible & QCOW2_DATA_FILE)
+                why = "its data is in an external file, which would be read from this host";
+        else if (i->crypt_method)
+                why = "it is encrypted";
+        else if (i->incompatible & QCOW2_CORRUPT)
+                why = "it is marked corrupt";
+        else if (i->incompatible & ~QCOW2_KNOWN)
+                why = "it needs features this version does not know";
+        else if (i->virtual_size < QCOW2_MIN_SIZE)
+                why = "the disk in it is empty";
+        else if (i->virtual_size > QCOW2_MAX_SIZE)
+                why = "the disk in it is larger than 64 TiB";
+        if (why)
+                return cc_fail(err, CC_INVALID, "%s: qcow2 image refused: %s", what, why);
+        *ret_convert = i->version != 3 || (i->incompatible & QCOW2_CONVERT);
         return 0;
 }

@@ -48,3 +48,12 @@ int hv_require(const struct hv_driver *drv, unsigned cap, const char *what, stru
         return cc_fail(err, CC_UNSUPPORTED, "%s: backend %s does not support %s", what, drv->name,
                        what);
 }
+
+int hv_console_open(const char *driver, const char *run_dir, int vmm_pidfd, int *ret,
+                    struct cc_err *err)
+{
+        const struct hv_driver *drv;
+        int r = hv_driver_find(driver, &drv, err);
+
+        return r < 0 ? r : drv->console_open(run_dir, vmm_pidfd, ret, err);
+}

@@ -67,6 +67,25 @@ int hv_listen_unix(const char *run_dir, const char *name, int *ret, struct cc_er
         return 0;
 }
 
+int hv_connect_unix(const char *run_dir, const char *name, int *ret, struct cc_err *err)
+{
+        struct sockaddr_un addr = { .sun_family = AF_UNIX };
+        CC_FREE char *path = cc_path_join(run_dir, name);
+        CC_CLOSE int fd = -1;
+        int r = hv_socket_path_check(run_dir, name, err);
+
+        if (r < 0)
+                return r;
+        memcpy(addr.sun_path, path, strlen(path) + 1);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return cc_fail_errno(err, errno, "create socket");
+        if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+                return cc_fail_errno(err, errno, "connect to %s", path);
+        *ret = TAKE_FD(fd);
+        return 0;
+}
+
 int hv_guest_memory(int64_t size, bool huge, int *ret, struct cc_err *err)
 {
         unsigned flags = MFD_CLOEXEC | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
@@ -122,14 +141,15 @@ int hv_launch(const struct hv_launch *l, struct vm_proc *ret, struct cc_err *err
                 struct cc_spawn spawn = {
                         .argv = l->argv,
                         .env = cc_lasting_env,
-                        .fd_in = -1,
-                        .fd_out = log_fd,
+                        .fd_in = l->tty ? *l->tty : -1,
+                        .fd_out = l->tty ? *l->tty : log_fd,
                         .fd_err = log_fd,
                         .fds = l->fds,
                         .n_fds = l->n_fds,
                         .new_session = true,
                         .pid_file = pid_path,
                         .netns = l->netns,
+                        .file_mask = 0077,
                 };
 
                 r = cc_spawn(&spawn, &proc.pid, &proc.pidfd, err);
@@ -140,7 +160,7 @@ int hv_launch(const struct hv_launch *l, struct vm_proc *ret, struct cc_err *err
         }
         /* A process that is a zombie already keeps 0; the driver's first step notices its death. */
         (void)cc_proc_starttime(proc.pid, &proc.starttime);
-        r = cc_failpoint("start.T3", err);
+        r = cc_failpoint(l->failpoint ? l->failpoint : "start.T3", err);
         if (r < 0) {
                 hv_abort(&proc);
                 return r;
@@ -162,22 +182,31 @@ static char *last_line(char *s)
         return nl ? nl + 1 : s;
 }
 
-int hv_launch_died(const struct hv_launch *l, struct cc_err *err)
+char *hv_last_words(const char *log_dir, const char *name)
 {
-        CC_FREE char *path = cc_path_join(l->log_dir, l->log_name);
+        CC_FREE char *path = cc_path_join(log_dir, name);
         CC_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
         char tail[LOG_TAIL + 1];
         struct stat st;
         ssize_t n = 0;
-        const char *line;
+        char *line;
 
         if (fd >= 0 && fstat(fd, &st) == 0)
                 n = pread(fd, tail, LOG_TAIL, st.st_size > LOG_TAIL ? st.st_size - LOG_TAIL : 0);
         tail[n > 0 ? n : 0] = '\0';
         line = last_line(tail);
-        if (!*line)
-                line = "the process ended without a message";
-        return cc_fail(err, CC_UNAVAILABLE, "launch %s: %s", l->title, line);
+        for (char *c = line; *c; c++)
+                if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f)
+                        *c = '?';
+        return xstrdup(line);
+}
+
+int hv_launch_died(const struct hv_launch *l, struct cc_err *err)
+{
+        CC_FREE char *line = hv_last_words(l->log_dir, l->log_name);
+
+        return cc_fail(err, CC_UNAVAILABLE, "launch %s: %s", l->title,
+                       *line ? line : "the process ended without a message");
 }
 
 void hv_abort(struct vm_proc *proc)

@@ -1,4 +1,4 @@
-/* Opening the queues of an existing TAP device inside a VM's network namespace. See launch.h. */
+/* Looking at and opening existing TAP devices inside a VM's network namespace. See launch.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
@@ -28,13 +28,15 @@ static int tap_exists(const char *name, struct cc_err *err)
         return 0;
 }
 
-static int open_queues(const char *name, size_t pairs, int *fds, struct cc_err *err)
+static int open_queues(const char *name, bool make, size_t pairs, int *fds, struct cc_err *err)
 {
         short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-        int r = tap_exists(name, err);
+        int r = make ? 0 : tap_exists(name, err);
 
         if (r < 0)
                 return r;
+        if (make && pairs > 1)
+                flags |= IFF_MULTI_QUEUE;
         for (size_t i = 0; i < pairs; i++) {
                 struct ifreq ifr = { 0 };
 
@@ -56,35 +58,88 @@ static int open_queues(const char *name, size_t pairs, int *fds, struct cc_err *
         return 0;
 }
 
-int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err)
+static int check_name(const char *name, struct cc_err *err)
+{
+        if (!cc_isempty(name) && strlen(name) < IFNAMSIZ)
+                return 0;
+        return cc_fail(err, CC_INVALID, "TAP device name \"%s\" is not valid", name ? name : "");
+}
+
+/* Visit a namespace ("" or NULL: stay). *ret_home is the way back, -1: there is none to go. */
+static int enter(const char *netns, int *ret_home, struct cc_err *err)
 {
         CC_CLOSE int home = -1;
         CC_CLOSE int target = -1;
-        int r;
 
-        if (cc_isempty(name) || strlen(name) >= IFNAMSIZ)
-                return cc_fail(err, CC_INVALID, "TAP device name \"%s\" is not valid",
-                               name ? name : "");
-        for (size_t i = 0; i < pairs; i++)
-                ret[i] = -1;
-        if (!cc_isempty(netns)) {
-                home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-                if (home < 0)
-                        return cc_fail_errno(err, errno, "open own network namespace");
-                target = open(netns, O_RDONLY | O_CLOEXEC);
-                if (target < 0)
-                        return cc_fail_errno(err, errno, "open network namespace %s", netns);
-                if (setns(target, CLONE_NEWNET) < 0)
-                        return cc_fail_errno(err, errno, "enter network namespace %s", netns);
-        }
-        r = open_queues(name, pairs, ret, err);
+        *ret_home = -1;
+        if (cc_isempty(netns))
+                return 0;
+        home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+        if (home < 0)
+                return cc_fail_errno(err, errno, "open own network namespace");
+        target = open(netns, O_RDONLY | O_CLOEXEC);
+        if (target < 0)
+                return cc_fail_errno(err, errno, "open network namespace %s", netns);
+        if (setns(target, CLONE_NEWNET) < 0)
+                return cc_fail_errno(err, errno, "enter network namespace %s", netns);
+        *ret_home = TAKE_FD(home);
+        return 0;
+}
+
+static void leave(int home)
+{
         /* Going on in a guest's namespace would act on the wrong network (network.md §3). */
         if (home >= 0 && setns(home, CLONE_NEWNET) < 0)
                 abort();
+        if (home >= 0)
+                close(home);
+}
+
+static int open_in(const char *netns, const char *name, bool make, size_t pairs, int *ret,
+                   struct cc_err *err)
+{
+        int home = -1;
+        int r = check_name(name, err);
+
+        for (size_t i = 0; i < pairs; i++)
+                ret[i] = -1;
+        if (r == 0)
+                r = enter(netns, &home, err);
+        if (r < 0)
+                return r;
+        r = open_queues(name, make, pairs, ret, err);
+        leave(home);
         for (size_t i = 0; r < 0 && i < pairs; i++) {
                 if (ret[i] >= 0)
                         close(ret[i]);
                 ret[i] = -1;
         }
         return r;
+}
+
+int hv_taps_check(const char *netns, const char *const *names, size_t n, struct cc_err *err)
+{
+        int home = -1;
+        int r = 0;
+
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = check_name(names[i], err);
+        if (r == 0)
+                r = enter(netns, &home, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = tap_exists(names[i], err);
+        leave(home);
+        return r;
+}
+
+int hv_tap_open(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err)
+{
+        return open_in(netns, name, false, pairs, ret, err);
+}
+
+int hv_tap_make(const char *netns, const char *name, size_t pairs, int *ret, struct cc_err *err)
+{
+        return open_in(netns, name, true, pairs, ret, err);
 }

@@ -10,7 +10,14 @@
 #include "meta/meta.h"
 
 /* Progress of a pull, import or flatten; called from worker threads one at a time. */
-enum image_phase { IMAGE_RESOLVE, IMAGE_LAYER, IMAGE_CONVERT, IMAGE_COMMIT, IMAGE_DONE };
+enum image_phase {
+        IMAGE_RESOLVE,
+        IMAGE_LAYER,
+        IMAGE_CONVERT,
+        IMAGE_COMMIT,
+        IMAGE_DONE,
+        IMAGE_DOWNLOAD, /* of a cloud image: bytes and total_bytes only */
+};
 struct image_progress {
         enum image_phase phase;
         size_t index, total;        /* layer index and number of layers */

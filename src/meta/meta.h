@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "model/image.h"
+#include "model/snapshot.h"
 #include "model/vm.h"
 
 struct meta;
@@ -68,6 +69,12 @@ int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
 int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
                   struct cc_err *err);
 
+/* IDs of all VMs, and of one driver's in one state, sorted bytewise. */
+int meta_vm_ids(struct meta *m, struct cc_strv *ret, struct cc_err *err);
+int meta_vm_ids_in_state(struct meta *m, const char *driver, const char *state, struct cc_strv *ret,
+                         struct cc_err *err);
+int meta_vm_exists(struct meta *m, const char *id, bool *ret, struct cc_err *err);
+
 /* Delete the row; leaves a vm_gone row for watchers. Absent is fine. */
 int meta_vm_delete(struct meta *m, const char *id, struct cc_err *err);
 
@@ -91,6 +98,52 @@ int meta_image_ref_delete(struct meta *m, const char *kind, const char *ref, str
 
 /* How many image digests, VMs and snapshots pin the blob. */
 int meta_blob_pins(struct meta *m, const char *hex, int64_t *ret, struct cc_err *err);
+
+/* IDs of snapshots, all or the unfinished ones, sorted bytewise. */
+int meta_snapshot_ids(struct meta *m, bool pending_only, struct cc_strv *ret, struct cc_err *err);
+
+/* When finished snapshots were used last, the most recent first; no record is parsed. */
+struct meta_snapshot_use {
+        const char *id, *name; /* name "" none */
+        int64_t bytes, accessed_at /* 0 never */, created_at;
+};
+typedef void (*meta_snapshot_use_fn)(void *ctx, const struct meta_snapshot_use *use);
+int meta_snapshot_uses(struct meta *m, meta_snapshot_use_fn fn, void *ctx, struct cc_err *err);
+
+/* Every pinned blob (hex), sorted bytewise. */
+int meta_blobs(struct meta *m, struct cc_strv *ret, struct cc_err *err);
+/* ---- Snapshots ---- */
+
+/* Insert a new row, usually pending. CONFLICT: `snapshot name "X" already in use by <id>` (code
+ * "snapshot_name_taken"), or a tombstone on the ID or on a pinned blob. Sets created_at unless the
+ * record brings one. */
+int meta_snapshot_insert(struct meta *m, struct snapshot_record *s, struct cc_err *err);
+
+/* Replace an existing row and what derives from it. NOT_FOUND when it is gone; name as above. */
+int meta_snapshot_update(struct meta *m, const struct snapshot_record *s, struct cc_err *err);
+
+/* By exact ID, pending or not. NOT_FOUND `snapshot not found`, code "snapshot_not_found". */
+int meta_snapshot_get(struct meta *m, const char *id, struct snapshot_record *ret,
+                      struct cc_err *err);
+
+/* Exact ID > exact name > unique ID prefix of >= 3. Pending rows only with `pending`. NOT_FOUND
+ * `snapshot not found` (hint: closest name), AMBIGUOUS. */
+int meta_snapshot_resolve(struct meta *m, const char *ref, bool pending, char ret_id[27],
+                          struct cc_err *err);
+
+/* Who holds a name: 1 and the ID (*ret_pending may be NULL), 0 nobody. */
+int meta_snapshot_holder(struct meta *m, const char *name, char ret_id[27], bool *ret_pending,
+                         struct cc_err *err);
+
+typedef int (*meta_snapshot_fn)(void *ctx, struct snapshot_record *s, struct cc_err *err);
+/* All rows, pending ones too, by creation time. */
+int meta_snapshot_each(struct meta *m, meta_snapshot_fn fn, void *ctx, struct cc_err *err);
+
+/* Note a use, for eviction. A snapshot that is gone is fine. */
+int meta_snapshot_touch(struct meta *m, const char *id, int64_t when, struct cc_err *err);
+
+/* Delete the row with its pins, and take its ID out of every VM record. Absent is fine. */
+int meta_snapshot_delete(struct meta *m, const char *id, struct cc_err *err);
 
 /* ---- Network index rows (network.md §1) ---- */
 struct meta_network {

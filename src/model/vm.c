@@ -109,7 +109,7 @@ static const struct field boot_fields[] = {
         F(boot_config, cmdline, FIELD_STR, 0),
         F(boot_config, firmware_path, FIELD_STR, 0),
 };
-static const struct record_type boot_type = RECORD_TYPE(boot_config, "boot config", boot_fields);
+const struct record_type boot_config_type = RECORD_TYPE(boot_config, "boot config", boot_fields);
 
 static const struct field proc_fields[] = {
         F(proc_ref, pid, FIELD_INT, FIELD_ALWAYS),
@@ -123,6 +123,14 @@ static const struct record_type proc_type = {
         .fields = proc_fields,
         .n = CC_ARRAY_LEN(proc_fields),
 };
+
+static const struct field restore_fields[] = {
+        F(restore_pending, phase, FIELD_STR, FIELD_ALWAYS),
+        F(restore_pending, snapshot_id, FIELD_STR, 0),
+        F(restore_pending, from_dir, FIELD_STR, 0),
+};
+static const struct record_type restore_type =
+        RECORD_TYPE(restore_pending, "restore marker", restore_fields);
 
 static const struct field vm_fields[] = {
         F(vm_record, id, FIELD_STR, FIELD_ALWAYS),
@@ -147,11 +155,13 @@ static const struct field vm_fields[] = {
         F(vm_record, updated_at, FIELD_TIME, FIELD_ALWAYS),
         F(vm_record, started_at, FIELD_TIME, 0),
         F(vm_record, stopped_at, FIELD_TIME, 0),
-        FSUB(vm_record, boot_config, FIELD_OBJECT, FIELD_STORED, &boot_type),
+        FSUB(vm_record, boot_config, FIELD_OBJECT, FIELD_STORED, &boot_config_type),
         F(vm_record, image_blob_ids, FIELD_SET, FIELD_STORED),
         F(vm_record, run_dir, FIELD_STR, FIELD_STORED),
         F(vm_record, log_dir, FIELD_STR, FIELD_STORED),
         FSUB(vm_record, proc, FIELD_PTR, FIELD_STORED, &proc_type),
+        FSUB(vm_record, restore_pending, FIELD_PTR, FIELD_STORED, &restore_type),
+        F(vm_record, hibernating, FIELD_BOOL, FIELD_STORED),
 };
 const struct record_type vm_record_type = RECORD_TYPE(vm_record, "vm record", vm_fields);
 /* clang-format on */

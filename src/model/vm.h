@@ -65,10 +65,23 @@ struct boot_config {
         json_t *extra;
 };
 
+extern const struct record_type boot_config_type;
+
 struct proc_ref {
         int64_t pid, starttime;
         char *boot_id;
 };
+
+/* A restore that is not finished (state.md §6, R3-R8): what it was to bring back, and whether the
+ * files in the run dir are still the old ones ("staged") or may be mixed ("swapping"). */
+struct restore_pending {
+        char *phase;
+        char *snapshot_id;
+        char *from_dir; /* empty: from the store */
+        json_t *extra;
+};
+#define RESTORE_STAGED   "staged"
+#define RESTORE_SWAPPING "swapping"
 
 struct vm_record {
         char *id, *hypervisor;
@@ -88,10 +101,12 @@ struct vm_record {
                                          unexpected-exit */
         int64_t last_transition_at;
         int64_t created_at, updated_at, started_at, stopped_at;
-        struct boot_config boot_config; /* stored only */
-        struct cc_strv image_blob_ids;  /* stored only; hex */
-        char *run_dir, *log_dir;        /* stored only; absolute */
-        struct proc_ref *proc;          /* stored only: identity of the running VMM */
+        struct boot_config boot_config;          /* stored only */
+        struct cc_strv image_blob_ids;           /* stored only; hex */
+        char *run_dir, *log_dir;                 /* stored only; absolute */
+        struct proc_ref *proc;                   /* stored only: identity of the running VMM */
+        struct restore_pending *restore_pending; /* stored only; NULL: none */
+        bool hibernating; /* stored only: its last snapshot is complete, the VMM is to end */
         json_t *extra;
 };
 extern const struct record_type vm_record_type;

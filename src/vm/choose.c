@@ -6,8 +6,10 @@
 /* A driver may be chosen without being named when it boots every kind of image. */
 #define AUTO_CAPS (HV_CAP_DIRECT_BOOT | HV_CAP_UEFI)
 
-static int try_driver(const struct config *c, const struct hv_driver *drv, struct cc_buf *detail,
-                      struct cc_err *err)
+/* A driver that was named need not pass the KVM probe: its user may know better, and the VMM says
+ * itself what it misses. */
+static int try_driver(const struct config *c, const struct hv_driver *drv, bool named,
+                      struct cc_buf *detail, struct cc_err *err)
 {
         struct hv_env env;
         int r;
@@ -16,7 +18,7 @@ static int try_driver(const struct config *c, const struct hv_driver *drv, struc
         r = drv->probe(&env, detail, err);
         if (r < 0)
                 return r;
-        if (!(drv->caps & HV_CAP_EMULATION))
+        if (!named && !(drv->caps & HV_CAP_EMULATION))
                 return hv_kvm_probe(env.cache_dir, err);
         return 0;
 }
@@ -43,7 +45,7 @@ static int choose_auto(const struct config *c, const struct hv_driver **ret, str
 
                 if ((drv->caps & AUTO_CAPS) != AUTO_CAPS)
                         continue;
-                if (try_driver(c, drv, &detail, &why) == 0) {
+                if (try_driver(c, drv, false, &detail, &why) == 0) {
                         if (drv->caps & HV_CAP_EMULATION)
                                 tell(drv, &detail, first.msg);
                         *ret = drv;
@@ -70,7 +72,7 @@ int vm_choose_driver(const struct config *c, const char *forced, const struct hv
                 return choose_auto(c, ret, err);
         r = hv_driver_find(forced, &drv, err);
         if (r == 0)
-                r = try_driver(c, drv, &detail, err);
+                r = try_driver(c, drv, true, &detail, err);
         if (r < 0)
                 return r;
         if (drv->caps & HV_CAP_EMULATION)

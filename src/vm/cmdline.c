@@ -117,14 +117,17 @@ bool vm_cmdline_carries(const char *path)
                                   "/._-+@%,:=")];
 }
 
-static void add_data(const struct vm_record *vm, struct cc_buf *out)
+static void add_data(const struct hv_driver *drv, const struct vm_record *vm, struct cc_buf *out)
 {
         for (size_t i = 0; i < vm->storage_configs.len; i++) {
                 const struct vm_disk *d = vm_disk_at(vm, i);
 
                 if (cc_streq(d->role, "data") && !cc_isempty(d->mount_point) &&
-                    vm_cmdline_carries(d->mount_point))
-                        cc_buf_printf(out, " cocoon.data=%s:%s", d->serial, d->mount_point);
+                    vm_cmdline_carries(d->mount_point)) {
+                        cc_buf_str(out, " cocoon.data=");
+                        disk_name(drv, vm, i, out);
+                        cc_buf_printf(out, ":%s", d->mount_point);
+                }
         }
 }
 
@@ -139,7 +142,7 @@ char *vm_cmdline(const struct config *c, const struct hv_driver *drv, const stru
         cc_buf_str(&out, " rw");
         add_network(c, vm, &out);
         cc_buf_printf(&out, " cocoon.instance=%s", vm->id);
-        add_data(vm, &out);
+        add_data(drv, vm, &out);
         return cc_buf_take(&out);
 }
 

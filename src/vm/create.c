@@ -110,12 +110,13 @@ static int make_network(struct engine *e, struct vm_plan *plan, struct cc_err *e
                 return 0;
         specs = xcalloc((size_t)plan->req->nics, sizeof(*specs));
         for (int64_t i = 0; i < plan->req->nics; i++)
-                specs[i].index = (size_t)i;
+                specs[i] = (struct net_spec){ .index = (size_t)i,
+                                              .num_queues = vm_nic_queues(plan->drv) };
         r = plan->net->add(&env, vm, specs, (size_t)plan->req->nics, &vm->network_configs, err);
         return r < 0 ? cc_wrap(err, "network") : 0;
 }
 
-static int make_files(struct engine *e, const struct vm_plan *plan, struct cc_err *err)
+static int make_files(struct engine *e, struct vm_plan *plan, struct cc_err *err)
 {
         VM_SPEC_BUF struct vm_spec_buf spec = { 0 };
         int r = cc_mkdir_p(plan->vm.run_dir, 0750, err);
@@ -124,6 +125,10 @@ static int make_files(struct engine *e, const struct vm_plan *plan, struct cc_er
                 r = cc_mkdir_p(plan->vm.log_dir, 0750, err);
         if (r == 0)
                 r = vm_make_disks(plan, err);
+        if (r == 0)
+                r = vm_seed_write(e->config, &plan->vm, plan->req->user, plan->req->password, err);
+        if (r == 0)
+                r = vm_kernel_ready(plan->drv, &plan->vm, err);
         if (r == 0)
                 r = vm_spec_build(&plan->vm, &spec, err);
         if (r == 0)

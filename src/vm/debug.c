@@ -15,6 +15,8 @@ void vm_debug_clear(struct vm_debug *d)
                 cc_strv_free(&d->steps[i]);
         free(d->steps);
         cc_strv_free(&d->argv);
+        cc_strv_free(&d->requests);
+        free(d->socket);
         memset(d, 0, sizeof(*d));
 }
 
@@ -48,14 +50,20 @@ static void add_overlay(struct vm_debug *d, const char *path, const char *base, 
 {
         static const char *const create[] = { "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b" };
         struct cc_strv *step = add_step(d, "qemu-img");
+        struct qcow2_info info;
 
         for (size_t i = 0; i < CC_ARRAY_LEN(create); i++)
                 cc_strv_add(step, create[i]);
         cc_strv_add(step, base);
         cc_strv_add(step, path);
+        /* Like create: grown when that is more, never cut. */
+        if (qcow2_read_info(base, &info, NULL) < 0 || (uint64_t)size <= info.virtual_size)
+                return;
         step = add_step(d, "qemu-img");
         cc_strv_add(step, "resize");
         cc_strv_add(step, "-q");
+        cc_strv_add(step, "-f");
+        cc_strv_add(step, "qcow2");
         cc_strv_add(step, path);
         cc_strv_addf(step, "%lld", (long long)size);
 }
@@ -106,6 +114,16 @@ static void add_files(const struct vm_plan *plan, struct vm_debug *d)
         }
 }
 
+/* What an earlier run of the same commands left in the way of the sockets. */
+static void add_removals(const struct vm_plan *plan, struct vm_debug *d)
+{
+        struct cc_strv *step = add_step(d, "rm");
+
+        cc_strv_add(step, "-f");
+        for (const char *const *name = plan->drv->runtime_files; *name; name++)
+                cc_strv_take(step, cc_path_join(plan->vm.run_dir, *name));
+}
+
 static void add_copies(struct vm_debug *d, const struct cc_strv *copies)
 {
         for (size_t i = 0; i + 1 < copies->len; i += 2) {
@@ -119,6 +137,8 @@ static void add_copies(struct vm_debug *d, const struct cc_strv *copies)
 /* NICs as the VM would get them, with a MAC drawn for the occasion. */
 static void add_nics(struct vm_plan *plan)
 {
+        int64_t queues = vm_nic_queues(plan->drv);
+
         for (int64_t i = 0; i < plan->req->nics && plan->net; i++) {
                 struct nic *nic = record_array_add(&nic_type, &plan->vm.network_configs);
                 char mac[18];
@@ -126,14 +146,36 @@ static void add_nics(struct vm_plan *plan)
                 cc_mac_new(mac);
                 cc_strset(&nic->mac, mac);
                 if (!(plan->net->caps & NET_CAP_USER))
-                        cc_strset(&nic->tap, "tap");
-                nic->num_queues = plan->req->cpu * 2;
+                        nic->tap = i ? xasprintf("tap%lld", (long long)i) : xstrdup("tap");
+                nic->num_queues = queues > 0 ? queues : plan->req->cpu * 2;
                 nic->queue_size = plan->req->queue_size;
         }
 }
 
-int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, struct vm_debug *ret,
-             struct cc_err *err)
+static int check_request(const struct vm_debug_request *how, const struct hv_driver *drv,
+                         struct cc_err *err)
+{
+        const struct {
+                bool given;
+                const char *flag;
+        } rows[] = {
+                { how->max_cpu, "--max-cpu" },
+                { how->balloon, "--balloon" },
+                { !cc_isempty(how->ch_binary), "--ch" },
+        };
+        int r = 0;
+
+        if (how->max_cpu < 0 || how->balloon < 0 || how->balloon > INT64_MAX >> 20)
+                return cc_fail(err, CC_USAGE, "--max-cpu and --balloon cannot be %lld and %lld",
+                               (long long)how->max_cpu, (long long)how->balloon);
+        for (size_t i = 0; i < CC_ARRAY_LEN(rows) && r == 0; i++)
+                if (rows[i].given)
+                        r = hv_require(drv, HV_CAP_VCPU_MAX, rows[i].flag, err);
+        return r;
+}
+
+int vm_debug(struct engine *e, const struct vm_request *req, const struct vm_debug_request *how,
+             struct vm_debug *ret, struct cc_err *err)
 {
         VM_PLAN struct vm_plan plan = { 0 };
         VM_SPEC_BUF struct vm_spec_buf spec = { 0 };
@@ -144,25 +186,46 @@ int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, st
 
         if (r < 0)
                 return r;
+        /* The one thing that is made: it belongs to the image, and only its locks keep it now. */
+        r = vm_kernel_ready(plan.drv, &plan.vm, err);
         image_unlock(&plan.blob_locks);
+        if (r == 0)
+                r = check_request(how, plan.drv, err);
+        if (r < 0)
+                return r;
+        if (!cc_isempty(how->ch_binary))
+                plan.env.binary = how->ch_binary;
         cc_id_new(id);
         r = vm_plan_identify(e, &plan, id, err);
         if (r < 0)
                 return r;
         add_nics(&plan);
+        /* Its seed would hold the password: the launch is that of every later boot. */
+        plan.vm.first_booted = true;
         r = vm_rebuild_cmdline(e->config, plan.drv, &plan.vm, err);
         if (r == 0)
                 r = vm_plan_check(&plan, err);
         if (r < 0)
                 return r;
-        move_files(&plan, cow);
+        move_files(&plan, how->cow);
         r = vm_spec_build(&plan.vm, &spec, err);
+        spec.spec.max_cpu = how->max_cpu;
+        spec.spec.balloon = how->balloon << 20;
         if (r == 0)
                 r = plan.drv->debug(&plan.env, &spec.spec, &d.argv, &copies, err);
         if (r < 0)
                 return r;
+        if (plan.drv->debug_requests)
+                r = plan.drv->debug_requests(&plan.env, &spec.spec, &d.requests, err);
+        if (r < 0)
+                return r;
+        d.socket = cc_path_join(plan.vm.run_dir, plan.drv->socket_name);
+        d.hint = plan.drv->debug_hint;
         add_files(&plan, &d);
         add_copies(&d, &copies);
+        d.no_seed = plan.cloudimg && !req->windows;
+        if (d.requests.len)
+                add_removals(&plan, &d);
         *ret = d;
         d = (struct vm_debug){ 0 };
         return 0;

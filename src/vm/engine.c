@@ -56,6 +56,7 @@ void vm_hv_env(const struct config *c, const struct hv_driver *drv, struct hv_en
                 .accel = c->qemu_accel,
                 .firmware = c->qemu_firmware,
                 .bios = c->qemu_bios,
+                .root_dir = c->root_dir,
                 .cache_dir = c->run_dir,
                 .balloon = c->qemu_balloon,
                 .socket_wait_ms = (int)(c->socket_wait_timeout_seconds * 1000),
@@ -96,10 +97,26 @@ int vm_load_locked(struct engine *e, const char *id, struct vm_record *ret,
         r = hv_driver_find(vm.hypervisor, &drv, err);
         if (r < 0)
                 return cc_wrap(err, "vm %s", id);
+        r = vm_recover_locked(e, drv, &vm, err);
+        if (r < 0)
+                return cc_wrap(err, "vm %s", id);
         *ret = vm;
         vm = (struct vm_record)VM_RECORD_INIT;
         *ret_drv = drv;
         return 0;
+}
+
+void vm_quiesce(struct engine *e, const struct vm_record *vm)
+{
+        struct net_env env = vm_net_env(e);
+        const struct net_provider *net = NULL;
+        struct cc_err err = CC_ERR_INIT;
+        int r = net_provider_find(vm_net_backend(vm), &net, &err);
+
+        if (r == 0 && net)
+                r = net->quiesce(&env, vm, &err);
+        if (r < 0)
+                cc_warn("vm.network", "quiesce network of %s: %s", vm->id, err.msg);
 }
 
 int vm_commit(struct engine *e, struct vm_record *vm, const char *reason, struct cc_err *err)

@@ -27,6 +27,9 @@ bool vm_in_state(const struct vm_record *vm, enum vm_state state);
 
 struct net_env vm_net_env(const struct engine *e);
 
+/* Idle the network of a VM without VMM; a failure is a warning. */
+void vm_quiesce(struct engine *e, const struct vm_record *vm);
+
 /* Best-effort removal of the driver's runtime files and console.sock. */
 void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, const char *tag);
 
@@ -35,6 +38,10 @@ void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, 
 /* The live VMM of a record, or -CC_NOT_FOUND without text. A recorded process identity must match;
  * without one the command line decides. */
 int vm_find_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret);
+
+/* The same for verbs that act on the answer: 1 live, 0 not live, negative when nobody can tell. */
+int vm_is_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret,
+               struct cc_err *err);
 
 /* ---- cmdline.c ---- */
 
@@ -48,7 +55,17 @@ int vm_rebuild_cmdline(const struct config *c, const struct hv_driver *drv, stru
 /* Whether a mount point survives the guest's word splitting; another is left to the user. */
 bool vm_cmdline_carries(const char *path);
 
+/* ---- kernel.c ---- */
+
+/* Put into the record the kernel file that this driver boots, extracting it from the image's if
+ * need be (HV_CAP_ELF_KERNEL): again when what is there is older or damaged. Nothing is left behind
+ * by a failure. */
+int vm_kernel_ready(const struct hv_driver *drv, struct vm_record *vm, struct cc_err *err);
+
 /* ---- spec.c ---- */
+
+/* Queues of a new NIC (2 per pair), 0: as many as the provider chooses. */
+int64_t vm_nic_queues(const struct hv_driver *drv);
 
 /* A vm_spec with the arrays that it points to; strings borrowed from the record. */
 struct vm_spec_buf {
@@ -102,7 +119,35 @@ void vm_plan_clear(struct vm_plan *plan);
  * directory. */
 int vm_make_disks(const struct vm_plan *plan, struct cc_err *err);
 
+/* ---- seed.c ---- */
+
+/* The cloud-init volume in a VM's run dir: a read-only disk of the role cidata, attached until the
+ * first successful start. */
+#define VM_SEED_NAME "cidata.img"
+
+/* What the seed of this record would say: identity, NICs, mounts of data disks, name servers.
+ * `password` NULL or "": no credentials (a clone keeps those of its snapshot). CC_INVALID before
+ * anything is made; a record without a cidata disk has no seed and passes. */
+int vm_seed_check(const struct config *c, const struct vm_record *vm, const char *user,
+                  const char *password, struct cc_err *err);
+
+/* The same, written to the path of the record's cidata disk, replacing a seed that is there. */
+int vm_seed_write(const struct config *c, const struct vm_record *vm, const char *user,
+                  const char *password, struct cc_err *err);
+
 /* ---- start.c ---- */
+
+/* The identity of the VMM in the record. */
+void vm_set_proc(struct vm_record *vm, const struct vm_proc *proc);
+void vm_forget_proc(struct vm_record *vm);
+
+/* Serve the console; without it the guest runs all the same. */
+void vm_start_relay(struct engine *e, const struct hv_driver *drv, const struct vm_record *vm,
+                    const struct vm_proc *proc);
+
+/* The network of a VM without VMM, verified or rebuilt. */
+int vm_ready_network(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                     struct cc_err *err);
 
 /* T1-T5. `vm` is updated to what was committed. */
 int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
@@ -113,6 +158,22 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
 /* P1-P4; grace_ms 0: no graceful window. */
 int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
                    int grace_ms, struct cc_err *err);
+
+/* ---- recover.c ---- */
+
+/* What a killed hibernate or restore left of this VM is finished or undone (state.md §8), at the
+ * entry of every verb that takes the VM's lock. `vm` is updated to what was committed. */
+int vm_recover_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                      struct cc_err *err);
+
+/* H9-H11: end the VMM of a VM whose snapshot is complete. */
+int vm_finish_hibernate(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                        struct cc_err *err);
+
+void vm_drop_restore_marker(struct vm_record *vm);
+
+/* Where a restore gathers its files: beside the run dir. Caller frees. */
+char *vm_staging_dir(const struct vm_record *vm);
 
 /* ---- rm.c ---- */
 

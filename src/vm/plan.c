@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "base/timeutil.h"
 #include "config/layout.h"
+#include "disk/cidata.h"
 #include "image/module.h"
 #include "vm/internal.h"
 
@@ -43,10 +44,6 @@ static int check_boot_mode(const struct vm_request *req, const struct hv_driver 
                                "backend %s requires OCI images (direct kernel boot): %s is a cloud "
                                "image",
                                drv->name, req->image);
-        if (cloudimg && !req->windows)
-                return cc_fail(err, CC_UNSUPPORTED,
-                               "%s: this version cannot give a cloud image its cloud-init data",
-                               req->image);
         if (!cloudimg)
                 return hv_require(drv, HV_CAP_DIRECT_BOOT, "direct kernel boot", err);
         return 0;
@@ -56,6 +53,14 @@ static int check_boot_mode(const struct vm_request *req, const struct hv_driver 
  * command line, and come near what the guest's overlayfs takes as mount options (images.md §6). */
 #define MAX_LAYERS 96
 
+/* How many disks a driver attaches beside that many NICs. */
+static size_t disk_room(const struct hv_driver *drv, size_t nics)
+{
+        size_t shared = drv->max_devices > nics ? drv->max_devices - nics : 0;
+
+        return drv->max_devices && shared < drv->max_disks ? shared : drv->max_disks;
+}
+
 /* Does the VM boot from all layers as one? By request, and when there are too many of them, by
  * themselves or for the disks a driver can attach. UNSUPPORTED: not even then. */
 static int choose_form(const struct vm_request *req, const struct hv_driver *drv,
@@ -63,15 +68,17 @@ static int choose_form(const struct vm_request *req, const struct hv_driver *drv
 {
         size_t layers = image->layers.len;
         size_t writable = 1 + req->n_data_disks;
-        bool fits = layers <= MAX_LAYERS && layers + writable <= drv->max_disks;
+        size_t room = disk_room(drv, (size_t)req->nics);
+        bool fits = layers <= MAX_LAYERS && layers + writable <= room;
 
-        if ((req->flat || !fits) && 1 + writable > drv->max_disks)
+        if ((req->flat || !fits) && 1 + writable > room)
                 return cc_fail(
                         err, CC_UNSUPPORTED,
-                        "backend %s attaches at most %zu disks: %s needs %zu (%zu layers + 1 "
-                        "COW disk + %zu data disks), merged into one layer still %zu",
-                        drv->name, drv->max_disks, req->image, layers + writable, layers,
-                        req->n_data_disks, 1 + writable);
+                        "backend %s attaches at most %zu disks (with %lld NICs): %s needs %zu "
+                        "(%zu layers + 1 COW disk + %zu data disks), merged into one layer still "
+                        "%zu",
+                        drv->name, room, (long long)req->nics, req->image, layers + writable,
+                        layers, req->n_data_disks, 1 + writable);
         *ret_flat = req->flat || !fits;
         return 0;
 }
@@ -106,18 +113,28 @@ static struct vm_disk *add_disk(struct vm_record *vm, const char *role, bool ro)
         return d;
 }
 
-/* What the command line leaves out must not go unnoticed. */
-static void warn_mounts(const struct vm_record *vm)
+/* What the command line or the seed leaves out, or the driver ignores, must not go unnoticed. */
+static void warn_disks(const struct vm_plan *plan)
 {
+        const struct vm_record *vm = &plan->vm;
+        const char *carrier = plan->cloudimg ? "cloud-init" : "the kernel command line";
+
         for (size_t i = 0; i < vm->storage_configs.len; i++) {
                 const struct vm_disk *d = vm_disk_at(vm, i);
 
-                if (!cc_isempty(d->mount_point) && !vm_cmdline_carries(d->mount_point))
+                if (d->direct_io >= 0 && !(plan->drv->caps & HV_CAP_DIRECT_IO))
                         cc_warn("vm.create",
-                                "data disk %s: the kernel command line cannot carry the mount "
-                                "point "
-                                "\"%s\", mount it in the guest",
-                                d->serial, d->mount_point);
+                                "data disk %s: backend %s ignores directio=", d->serial,
+                                plan->drv->name);
+                if (plan->cloudimg && plan->req->windows)
+                        continue;
+                if (!cc_isempty(d->mount_point) &&
+                    !(plan->cloudimg ? cidata_can_mount(d->mount_point)
+                                     : vm_cmdline_carries(d->mount_point)))
+                        cc_warn("vm.create",
+                                "data disk %s: %s cannot carry the mount point \"%s\", mount it "
+                                "in the guest",
+                                d->serial, carrier, d->mount_point);
         }
 }
 
@@ -145,8 +162,10 @@ static int plan_disks(struct vm_plan *plan, const struct image_files *files, str
                 *d = ((struct vm_disk *)data.v)[i]; /* moved, so only the array itself is freed */
         }
         free(data.v);
-        if (!plan->cloudimg)
-                warn_mounts(vm);
+        /* Last, so that it takes no other disk's name with it when it goes. */
+        if (plan->cloudimg && !plan->req->windows)
+                (void)add_disk(vm, "cidata", true);
+        warn_disks(plan);
         return 0;
 }
 
@@ -275,6 +294,9 @@ int vm_plan_make(struct engine *e, const struct vm_request *req, struct vm_plan 
         if (!cc_isempty(req->bridge))
                 plan.vm.net_bridge_dev = xstrdup(req->bridge);
         vm_set_state(&plan.vm, VM_CREATING);
+        r = vm_seed_check(e->config, &plan.vm, req->user, req->password, err);
+        if (r < 0)
+                return r;
         *ret = plan;
         memset(&plan, 0, sizeof(plan));
         return 0;
@@ -306,6 +328,9 @@ int vm_plan_identify(struct engine *e, struct vm_plan *plan, const char *id, str
                 } else if (cc_streq(d->role, "data")) {
                         free(d->path);
                         d->path = xasprintf("%s/data-%s.raw", vm->run_dir, d->serial);
+                } else if (cc_streq(d->role, "cidata")) {
+                        free(d->path);
+                        d->path = cc_path_join(vm->run_dir, VM_SEED_NAME);
                 }
         }
         return vm_rebuild_cmdline(e->config, plan->drv, vm, err);
@@ -321,13 +346,14 @@ int vm_plan_check(const struct vm_plan *plan, struct cc_err *err)
                 return r;
         if (b.spec.n_nics == 0 && plan->net) {
                 bool user = plan->net->caps & NET_CAP_USER;
+                int64_t queues = vm_nic_queues(plan->drv);
 
                 nics = xcalloc((size_t)plan->req->nics + 1, sizeof(*nics));
                 for (int64_t i = 0; i < plan->req->nics; i++)
                         nics[i] = (struct hv_nic){
                                 .tap = user ? NULL : "tap",
                                 .mac = "02:00:00:00:00:01",
-                                .num_queues = plan->req->cpu * 2,
+                                .num_queues = queues > 0 ? queues : plan->req->cpu * 2,
                                 .queue_size = plan->req->queue_size,
                         };
                 b.spec.nics = nics;

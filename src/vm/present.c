@@ -25,7 +25,17 @@ int vm_find_live(const struct hv_driver *drv, const struct vm_record *vm, struct
         return drv->find(vm->run_dir, vm->log_dir, starttime, ret);
 }
 
-void vm_present(const struct config *c, struct vm_record *vm)
+int vm_is_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret,
+               struct cc_err *err)
+{
+        int r = vm_find_live(drv, vm, ret);
+
+        if (r == 0 || r == -CC_NOT_FOUND)
+                return r == 0;
+        return cc_fail(err, CC_IO, "vm %s: cannot tell whether its VMM is alive", vm->id);
+}
+
+void vm_present_proc(struct vm_record *vm, struct vm_proc *ret)
 {
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         const struct hv_driver *drv;
@@ -43,4 +53,13 @@ void vm_present(const struct config *c, struct vm_record *vm)
         vm->pid = proc.pid;
         if (drv->socket_name)
                 vm->socket_path = cc_path_join(vm->run_dir, drv->socket_name);
+        *ret = proc;
+        proc = (struct vm_proc)VM_PROC_INIT;
+}
+
+void vm_present(const struct config *c, struct vm_record *vm)
+{
+        VM_PROC struct vm_proc proc = VM_PROC_INIT;
+
+        vm_present_proc(vm, &proc);
 }

@@ -130,6 +130,11 @@ static int finish(struct engine *e, const struct vm_record *vm, struct cc_err *e
                                        vm->id, dirs[i]);
                 r = cc_rm_rf(dirs[i], err);
         }
+        if (r == 0 && !cc_isempty(vm->run_dir)) {
+                CC_FREE char *staging = vm_staging_dir(vm);
+
+                r = cc_rm_rf(staging, err);
+        }
         if (r == 0)
                 r = cc_failpoint("rm.D4", err);
         if (r == 0)
@@ -202,11 +207,15 @@ static int ensure_dead(struct engine *e, const struct hv_driver *drv, const stru
         struct hv_env env;
         int r;
 
-        if (vm_find_live(drv, vm, &proc) < 0)
-                return 0;
+        r = vm_is_live(drv, vm, &proc, err);
+        if (r < 0)
+                return r;
+        vm_hv_env(e->config, drv, &env);
+        if (r == 0)
+                return drv->vacant && !cc_isempty(vm->run_dir) ? drv->vacant(&env, vm->run_dir, err)
+                                                               : 0;
         if (!force)
                 return cc_fail(err, CC_STATE, "running (force required)");
-        vm_hv_env(e->config, drv, &env);
         r = drv->stop(&env, vm->run_dir, &proc, 0, err);
         return r < 0 ? cc_wrap(err, "stop vm %s", vm->id) : 0;
 }

@@ -72,6 +72,11 @@ static int build_forwards(const struct vm_record *vm, struct vm_spec_buf *b, str
         return 0;
 }
 
+int64_t vm_nic_queues(const struct hv_driver *drv)
+{
+        return drv->caps & HV_CAP_ONE_QUEUE ? 2 : 0;
+}
+
 int vm_spec_build(const struct vm_record *vm, struct vm_spec_buf *ret, struct cc_err *err)
 {
         VM_SPEC_BUF struct vm_spec_buf b = { 0 };

@@ -25,7 +25,7 @@
 #include "console/console.h"
 #include "vm/internal.h"
 
-static void set_proc(struct vm_record *vm, const struct vm_proc *proc)
+void vm_set_proc(struct vm_record *vm, const struct vm_proc *proc)
 {
         char boot[37];
 
@@ -37,7 +37,7 @@ static void set_proc(struct vm_record *vm, const struct vm_proc *proc)
         cc_strset(&vm->proc->boot_id, boot);
 }
 
-static void clear_proc(struct vm_record *vm)
+void vm_forget_proc(struct vm_record *vm)
 {
         if (vm->proc)
                 free(vm->proc->boot_id);
@@ -50,20 +50,22 @@ static int relay_for(const struct config *c, const struct hv_driver *drv,
         CC_FREE char *lock_dir = layout_lock_dir(c);
         CC_FREE char *lock = xasprintf("%s/vm/%s.console.lock", lock_dir, vm->id);
         CC_FREE char *listen_path = cc_path_join(vm->run_dir, VM_CONSOLE_SOCKET);
-        CC_FREE char *source = NULL;
         CC_FREE char *log = NULL;
         struct console_relay relay = {
+                .driver = drv->name,
+                .run_dir = vm->run_dir,
+                .open = hv_console_open,
+                .source = proc->console,
                 .listen_path = listen_path,
                 .vmm_pidfd = proc->pidfd,
                 .lock_path = lock,
         };
+        int r = cc_failpoint("start.relay", err);
 
-        if (!drv->serial_name)
-                return 0;
-        source = cc_path_join(vm->run_dir, drv->serial_name);
+        if (r < 0 || !drv->console_open)
+                return r;
         if (drv->console_log_name)
                 log = cc_path_join(vm->log_dir, drv->console_log_name);
-        relay.source = source;
         relay.log_path = log;
         return console_relay_start(&relay, err);
 }
@@ -82,13 +84,13 @@ int vm_relay_ensure(const struct config *c, const struct vm_record *vm, struct c
 }
 
 /* The guest runs with or without somebody at its console. */
-static void start_relay(struct engine *e, const struct hv_driver *drv, const struct vm_record *vm,
-                        const struct vm_proc *proc)
+void vm_start_relay(struct engine *e, const struct hv_driver *drv, const struct vm_record *vm,
+                    const struct vm_proc *proc)
 {
         struct cc_err err = CC_ERR_INIT;
 
         if (relay_for(e->config, drv, vm, proc, &err) < 0)
-                cc_warn("vm.start", "vm %s: %s", vm->id, err.msg);
+                cc_warn("vm.start", "vm %s: console unavailable: %s", vm->id, err.msg);
 }
 
 /* T5. */
@@ -100,7 +102,7 @@ static int commit_running(struct engine *e, struct vm_record *vm, const struct v
         vm->started_at = cc_now();
         vm->stopped_at = 0;
         vm->first_booted = true;
-        set_proc(vm, proc);
+        vm_set_proc(vm, proc);
         vm_set_state(vm, VM_RUNNING);
         return vm_commit(e, vm, reason, err);
 }
@@ -133,7 +135,7 @@ static int adopt(struct engine *e, const struct hv_driver *drv, struct vm_record
         if (!vm_in_state(vm, VM_RUNNING)) {
                 if (vm->started_at) {
                         /* Keep the time of the boot that is running, if it was recorded at all. */
-                        set_proc(vm, proc);
+                        vm_set_proc(vm, proc);
                         vm_set_state(vm, VM_RUNNING);
                         vm->stopped_at = 0;
                         r = vm_commit(e, vm, "restart", err);
@@ -143,25 +145,34 @@ static int adopt(struct engine *e, const struct hv_driver *drv, struct vm_record
                 if (r < 0)
                         return r;
         } else if (!vm->proc) {
-                set_proc(vm, proc);
+                vm_set_proc(vm, proc);
                 r = vm_commit(e, vm, NULL, err);
                 if (r < 0)
                         return r;
         }
-        start_relay(e, drv, vm, proc);
+        vm_start_relay(e, drv, vm, proc);
         return 1;
 }
 
+/* Devices are made again as this driver opens them, whatever an older record says. */
+static void limit_queues(const struct hv_driver *drv, struct vm_record *vm)
+{
+        int64_t most = vm_nic_queues(drv);
+
+        for (size_t i = 0; most > 0 && i < vm->network_configs.len; i++)
+                if (vm_nic(vm, i)->num_queues > most)
+                        vm_nic(vm, i)->num_queues = most;
+}
+
 /* T2, network part. */
-static int ready_network(struct engine *e, struct vm_record *vm, const struct net_provider **ret,
-                         struct cc_err *err)
+int vm_ready_network(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                     struct cc_err *err)
 {
         struct net_env env = vm_net_env(e);
         const struct net_provider *net = NULL;
         struct cc_err missing = CC_ERR_INIT;
         int r = net_provider_find(vm_net_backend(vm), &net, err);
 
-        *ret = NULL;
         if (r < 0 || !net)
                 return r;
         r = net->verify(&env, vm, &missing);
@@ -171,21 +182,10 @@ static int ready_network(struct engine *e, struct vm_record *vm, const struct ne
                 r = cc_err_copy(err, &missing);
         } else {
                 cc_warn("vm.start", "network missing for VM %s, recovering", vm->id);
+                limit_queues(drv, vm);
                 r = net->recover(&env, vm, err);
         }
-        if (r < 0)
-                return cc_wrap(err, "network");
-        *ret = net;
-        return 0;
-}
-
-static void quiesce(struct engine *e, const struct vm_record *vm, const struct net_provider *net)
-{
-        struct net_env env = vm_net_env(e);
-        struct cc_err err = CC_ERR_INIT;
-
-        if (net && net->quiesce(&env, vm, &err) < 0)
-                cc_warn("vm.start", "quiesce network of %s: %s", vm->id, err.msg);
+        return r < 0 ? cc_wrap(err, "network") : 0;
 }
 
 /* T2. */
@@ -203,7 +203,7 @@ static int make_ready(struct engine *e, const struct hv_driver *drv, const struc
         /* Nobody may take the dead process for the new one: the record's identity goes before the
          * new pid file comes. */
         if (vm->proc) {
-                clear_proc(vm);
+                vm_forget_proc(vm);
                 r = vm_commit(e, vm, NULL, err);
                 if (r < 0)
                         return r;
@@ -212,6 +212,8 @@ static int make_ready(struct engine *e, const struct hv_driver *drv, const struc
         /* After a reboot or a cleanup of logs by others. */
         if (r == 0)
                 r = cc_mkdir_p(vm->log_dir, 0750, err);
+        if (r == 0)
+                r = vm_kernel_ready(drv, vm, err);
         if (r == 0)
                 r = vm_spec_build(vm, spec, err);
         if (r == 0)
@@ -231,7 +233,7 @@ static void fail_launched(struct engine *e, const struct hv_driver *drv, const s
         if (proc->pidfd >= 0 && drv->stop(env, vm->run_dir, proc, 0, &err) < 0)
                 cc_warn("vm.start", "vm %s: %s", vm->id, err.msg);
         vm_remove_runtime(drv, vm, "vm.start");
-        clear_proc(vm);
+        vm_forget_proc(vm);
         vm_set_state(vm, VM_ERROR);
         if (vm_commit(e, vm, "error", &err) < 0)
                 cc_warn("vm.start", "vm %s: %s", vm->id, err.msg);
@@ -244,39 +246,42 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         VM_PROC struct vm_proc old = VM_PROC_INIT;
         VM_SPEC_BUF struct vm_spec_buf spec = { 0 };
-        const struct net_provider *net = NULL;
         struct hv_env env;
         int r = 0;
 
         vm_hv_env(e->config, drv, &env);
-        if (vm_find_live(drv, vm, &old) == 0) {
+        r = vm_is_live(drv, vm, &old, err);
+        if (r < 0)
+                return r;
+        if (r > 0) {
                 r = adopt(e, drv, vm, &old, err);
                 if (r != 0)
                         return r < 0 ? r : 0;
         }
-        r = ready_network(e, vm, &net, err);
+        r = vm_ready_network(e, drv, vm, err);
         if (r == 0)
                 r = make_ready(e, drv, &env, vm, &spec, err);
         if (r == 0)
                 r = cc_failpoint("start.T2", err);
         if (r < 0) {
-                quiesce(e, vm, net);
+                vm_quiesce(e, vm);
                 return r;
         }
         r = drv->launch(&env, &spec.spec, &proc, err);
-        if (r == 0)
+        if (r == 0) {
+                /* Before the commit: the guest speaks already, and a PTY keeps little of it. */
+                vm_start_relay(e, drv, vm, &proc);
                 r = cc_failpoint("start.T4", err);
+        }
         if (r == 0)
                 r = commit_running(e, vm, &proc, err);
         if (r == 0)
                 r = cc_failpoint("start.T5", err);
         if (r < 0) {
                 fail_launched(e, drv, &env, vm, &proc);
-                quiesce(e, vm, net);
-                return r;
+                vm_quiesce(e, vm);
         }
-        start_relay(e, drv, vm, &proc);
-        return 0;
+        return r;
 }
 
 int vm_start(struct engine *e, const char *id, struct cc_err *err)
@@ -295,5 +300,11 @@ int vm_start(struct engine *e, const char *id, struct cc_err *err)
                                "vm %s is creating: its creation was interrupted; remove it with "
                                "vm rm",
                                id);
+        /* The disks may be of two vintages. */
+        if (vm.restore_pending) {
+                r = cc_fail(err, CC_STATE, "vm %s: its restore was interrupted", id);
+                cc_hint(err, "restore it again, from this or another snapshot, or remove it");
+                return r;
+        }
         return vm_start_locked(e, drv, &vm, err);
 }

@@ -35,31 +35,17 @@ static int stop_failed(struct engine *e, const struct hv_driver *drv, struct vm_
         return cc_wrap(err, "stop vm %s", vm->id);
 }
 
-static void quiesce(struct engine *e, const struct vm_record *vm)
-{
-        struct net_env env = vm_net_env(e);
-        const struct net_provider *net = NULL;
-        struct cc_err err = CC_ERR_INIT;
-        int r = net_provider_find(vm_net_backend(vm), &net, &err);
-
-        if (r == 0 && net)
-                r = net->quiesce(&env, vm, &err);
-        if (r < 0)
-                cc_warn("vm.stop", "quiesce network of %s: %s", vm->id, err.msg);
-}
-
 /* P4. Nothing is written when the record says so already. */
 static int commit_stopped(struct engine *e, struct vm_record *vm, bool by_user, struct cc_err *err)
 {
         if (vm_in_state(vm, VM_STOPPED) && !vm->proc)
                 return 0;
-        if (vm->proc)
-                free(vm->proc->boot_id);
-        free(TAKE_PTR(vm->proc));
+        vm_forget_proc(vm);
         /* A VM that was not running has not stopped now. */
         if (vm_in_state(vm, VM_RUNNING) || vm_in_state(vm, VM_ERROR) || by_user)
                 vm->stopped_at = cc_now();
-        vm_set_state(vm, VM_STOPPED);
+        /* An interrupted restore stays an error: only restore and rm may touch its disks. */
+        vm_set_state(vm, vm->restore_pending ? VM_ERROR : VM_STOPPED);
         return vm_commit(e, vm, by_user ? "stop-user" : "unexpected-exit", err);
 }
 
@@ -81,12 +67,17 @@ int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_reco
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         struct cc_err local = CC_ERR_INIT;
         bool was_running = vm_in_state(vm, VM_RUNNING);
-        bool live = vm_find_live(drv, vm, &proc) == 0;
         struct hv_env env;
-        int r = 0;
+        bool live;
+        int r;
 
         if (!err)
                 err = &local;
+        r = vm_is_live(drv, vm, &proc, err);
+        if (r < 0)
+                return r;
+        live = r > 0;
+        r = 0;
         vm_hv_env(e->config, drv, &env);
         if (live && grace_ms > 0)
                 wake(drv, &env, vm);
@@ -96,7 +87,7 @@ int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_reco
                 r = cc_failpoint("stop.P2", err);
         if (r < 0)
                 return stop_failed(e, drv, vm, err);
-        quiesce(e, vm);
+        vm_quiesce(e, vm);
         vm_remove_runtime(drv, vm, "vm.stop");
         r = cc_failpoint("stop.P3", err);
         if (r == 0)

@@ -57,15 +57,25 @@ struct vm_debug {
         struct cc_strv *steps; /* commands to run first, each as its words */
         size_t n_steps;
         struct cc_strv argv;
+        bool no_seed; /* create would attach a cloud-init disk, which is left out: it is secret */
+        struct cc_strv requests; /* to `socket` once it is there: method, target, body each */
+        char *socket;
+        const char *hint; /* about the terminal of the launch; static */
 };
 void vm_debug_clear(struct vm_debug *d); /* also the cleanup function */
 #define VM_DEBUG CC_CLEANUP(vm_debug_clear)
 
+/* What only `vm debug` can ask for. */
+struct vm_debug_request {
+        const char *cow;          /* "" cow-<name>.raw, or .qcow2 */
+        const char *ch_binary;    /* "" as configured */
+        int64_t max_cpu, balloon; /* 0: as at a start; balloon in MiB */
+};
+
 /* Validate as vm_create would and return the launch; creates nothing. Files and sockets are below
- * the directory the commands will run in: debug-<name>/, and `cow` ("" cow-<name>.raw, or .qcow2).
- */
-int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, struct vm_debug *ret,
-             struct cc_err *err);
+ * the directory the commands will run in: debug-<name>/, and the copy-on-write disk. */
+int vm_debug(struct engine *e, const struct vm_request *req, const struct vm_debug_request *how,
+             struct vm_debug *ret, struct cc_err *err);
 
 /* By ID, each under its VM lock. Already running / already stopped is success. */
 int vm_start(struct engine *e, const char *id, struct cc_err *err);
@@ -77,8 +87,15 @@ int vm_rm(struct engine *e, const char *id, bool force, struct cc_err *err);
 int vm_reconcile_stale_create(struct engine *e, const char *ref, const char **ret_outcome,
                               char ret_id[27], struct cc_err *err);
 
+/* Finish the removal that a tombstone of this VM records, if no verb is at it. *ret_done false: its
+ * lock is held, or there is nothing to finish. */
+int vm_finish_removal(struct engine *e, const char *id, bool *ret_done, struct cc_err *err);
+
 /* Fill the shown fields of a stored record: state text (stale), pid, socket_path. Reads only. */
 void vm_present(const struct config *c, struct vm_record *vm);
+
+/* The same, and the handle of the live VMM; *ret is left alone when there is none. */
+void vm_present_proc(struct vm_record *vm, struct vm_proc *ret);
 
 /* Name of the console socket in every VM's run dir. */
 #define VM_CONSOLE_SOCKET "console.sock"

@@ -11,6 +11,11 @@
 # tiny                      prints the path of the tiny image's archive; skips when there is none
 # with_tiny NAME            imports the tiny image as NAME, quickly: a copy of a root made once per file
 # with_registry             starts a registry ($REGISTRY) that cocoon_teardown stops
+# with_net                  from here on the program runs in network and mount namespaces of the test's own
+# in_net CMD...             so does CMD
+# with_driver               from here on VMs get the driver COCOON_TEST_DRIVER (qemu, cloud-hypervisor or
+#                           firecracker): the real QEMU, and for the others the binary COCOON_CH or
+#                           COCOON_FC, without which their doubles stand in; call it before with_net
 # free_port                 prints a loopback port nobody listens on
 # wait_for SECONDS CMD...   until the command succeeds; fails with its last output
 # console VM [TEXT]         what the console shows, after typing TEXT
@@ -64,6 +69,7 @@ cocoon_teardown()
 	ids=$(cocoon vm list --format json 2>/dev/null | jq -r '.[].id' 2>/dev/null || true)
 	# shellcheck disable=SC2086 # a list
 	[ -z "$ids" ] || cocoon vm rm --force $ids >/dev/null 2>&1 || true
+	[ -z "${HOLDER-}" ] || kill "$HOLDER" 2>/dev/null || true
 	# A VMM or console relay that outlives its record is a bug, not litter to sweep quietly.
 	for _ in $(seq 50); do
 		left=$(cocoon_leftovers)
@@ -113,6 +119,55 @@ with_registry()
 {
 	need docker-registry skopeo
 	registry_start "$T/registry"
+}
+
+# The program from here on is a script that enters the namespaces which a sleeping process holds.
+with_net()
+{
+	[ "$(id -u)" = 0 ] && [ -w /dev/net/tun ] || skip "needs root and /dev/net/tun"
+	need nsenter unshare ip nft
+	mkdir -p /run/netns
+	unshare --net --mount --propagation private sleep 600 3>&- &
+	HOLDER=$!
+	wait_for 10 holder_is_apart
+	wait_for 10 in_net mount -t tmpfs tmpfs /run/netns
+	in_net ip link set lo up
+	printf '#!/bin/sh\nexec nsenter -t %s -n -m "%s" "$@"\n' "$HOLDER" "$COCOON" >"$T/cocoon"
+	chmod +x "$T/cocoon"
+	COCOON=$T/cocoon
+}
+
+holder_is_apart()
+{
+	[ "$(readlink /proc/self/ns/net)" != "$(readlink "/proc/$HOLDER/ns/net")" ]
+}
+
+in_net()
+{
+	nsenter -t "$HOLDER" -n -m "$@"
+}
+
+# with_binary NAME KEY GIVEN DOUBLE: a link in the test's own directory, because a double reads its knobs
+# beside the name it is started under.
+with_binary()
+{
+	local file=$3
+
+	[ -n "$file" ] || file=$(dirname "$COCOON")/tests/double/$4
+	[ -x "$file" ] || skip "needs $1 or its double"
+	mkdir -p "$T/bin"
+	ln -s "$(realpath "$file")" "$T/bin/$1"
+	export "$2=$T/bin/$1"
+}
+
+with_driver()
+{
+	export COCOON_HYPERVISOR=${COCOON_TEST_DRIVER:-qemu}
+	case $COCOON_HYPERVISOR in
+	cloud-hypervisor) with_binary cloud-hypervisor COCOON_CH_BINARY "${COCOON_CH-}" ch/cloud-hypervisor ;;
+	firecracker) with_binary firecracker COCOON_FC_BINARY "${COCOON_FC-}" fc/firecracker ;;
+	*) need qemu-system-x86_64 ;;
+	esac
 }
 
 # A port that was free a moment ago.

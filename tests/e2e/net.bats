@@ -14,31 +14,7 @@ setup()
 
 teardown()
 {
-	local status=0
-
-	cocoon_teardown || status=1
-	[ -z "${HOLDER-}" ] || kill "$HOLDER" 2>/dev/null || true
-	return $status
-}
-
-# The program from here on is a script that enters the namespaces which a sleeping process holds.
-with_net()
-{
-	[ "$(id -u)" = 0 ] && [ -w /dev/net/tun ] || skip "needs root and /dev/net/tun"
-	mkdir -p /run/netns
-	unshare --net --mount --propagation private sleep 600 3>&- &
-	HOLDER=$!
-	wait_for 10 test "$(readlink /proc/self/ns/net)" != "$(readlink "/proc/$HOLDER/ns/net")"
-	wait_for 10 in_net mount -t tmpfs tmpfs /run/netns
-	in_net ip link set lo up
-	printf '#!/bin/sh\nexec nsenter -t %s -n -m "%s" "$@"\n' "$HOLDER" "$COCOON" >"$T/cocoon"
-	chmod +x "$T/cocoon"
-	COCOON=$T/cocoon
-}
-
-in_net()
-{
-	nsenter -t "$HOLDER" -n -m "$@"
+	cocoon_teardown
 }
 
 # What the network of the test consists of: namespaces, devices, rules, leases.

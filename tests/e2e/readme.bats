@@ -17,6 +17,8 @@ teardown()
 	need qemu-system-x86_64 mkfs.ext4 curl jq script
 	mkdir "$T/out" "$T/bin"
 	cp "$(tiny)" "$T/out/tiny.tar"
+	[ -f "$COCOON_TEST_CACHE/tiny-cloud.qcow2" ] || skip "needs os-image/tiny-cloud"
+	cp "$COCOON_TEST_CACHE/tiny-cloud.qcow2" "$T/out/"
 	ln -s "$COCOON" "$T/bin/cocoon"
 	PATH=$T/bin:$PATH
 	port=$(free_port)

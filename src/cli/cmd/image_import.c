@@ -41,8 +41,9 @@ const struct cmd cmd_image_import = {
         .help = "Make an image from files or standard input",
         .long_help =
                 "Without FILE the content is read from standard input. Tar files become the layers "
-                "of an OCI image in the order given, a qcow2 file (or its parts) a cloud image; "
-                "gzip is unwrapped and must be the only file.",
+                "of an OCI image in the order given; a qcow2 or raw disk (or its parts in order) "
+                "becomes a cloud image. gzip, xz and zstd are unwrapped and must be the only "
+                "file.",
         .examples = "cocoon image import base rootfs.tar\n"
                     "cocoon image import app base.tar app.tar\n"
                     "curl -s https://files.example/disk.qcow2 | cocoon image import disk\n",

@@ -59,9 +59,11 @@ const struct cmd cmd_image_pull = {
         .help = "Fetch images from registries or URLs",
         .long_help = "http:// and https:// name a cloud image; anything else is a reference to an "
                      "OCI image. Images are fetched one after the other; the first failure ends "
-                     "the command. Pulling an unchanged image costs one request.",
+                     "the command. Pulling an unchanged image costs one request, of a cloud image "
+                     "none.",
         .examples = "cocoon image pull debian:12\n"
-                    "cocoon image pull registry.example/team/app:1.4\n",
+                    "cocoon image pull registry.example/team/app:1.4\n"
+                    "cocoon image pull https://files.example/disk.qcow2\n",
         .opts = groups,
         .size = sizeof(struct options),
         .complete = COMPLETE_IMAGE,

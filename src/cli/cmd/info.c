@@ -31,6 +31,7 @@ static json_t *driver_json(const struct config *config, const struct hv_driver *
         struct hv_env env = { 0 };
         struct cc_err why = CC_ERR_INIT;
         CC_BUF struct cc_buf detail = { 0 };
+        CC_BUF struct cc_buf version = { 0 };
         json_t *json = json_object();
         bool found;
 
@@ -38,6 +39,8 @@ static json_t *driver_json(const struct config *config, const struct hv_driver *
         found = driver->probe(&env, &detail, &why) == 0;
         json_object_set_new(json, "name", json_string(driver->name));
         json_object_set_new(json, "binary", out_string(env.binary ? env.binary : ""));
+        if (found && driver->version && driver->version(&env, &version, NULL) == 0)
+                json_object_set_new(json, "version", out_string(version.data));
         json_object_set_new(json, "usable", json_boolean(found));
         json_object_set_new(json, "detail",
                             out_string(found ? (detail.data ? detail.data : "") : why.msg));
@@ -107,9 +110,13 @@ static void print_text(const json_t *info)
 
         cc_buf_printf(&b, "%-16s%s\n", "Version:", text(info, "version"));
         cc_buf_printf(&b, "%-16s%s\n", "Hypervisor:", text(info, "hypervisor"));
-        for (size_t i = 0; (value = json_array_get(json_object_get(info, "drivers"), i)); i++)
-                cc_buf_printf(&b, "%-16s%s: %s\n", i == 0 ? "Drivers:" : "", text(value, "name"),
+        for (size_t i = 0; (value = json_array_get(json_object_get(info, "drivers"), i)); i++) {
+                const char *version = text(value, "version");
+
+                cc_buf_printf(&b, "%-16s%s%s%s: %s\n", i == 0 ? "Drivers:" : "",
+                              text(value, "name"), version ? " " : "", version ? version : "",
                               text(value, "detail"));
+        }
         cc_buf_printf(&b, "%-16s%s: %s\n", "KVM:", yes_no(kvm, "usable"), text(kvm, "detail"));
         cc_buf_printf(&b, "%-16s%s\n", "vhost-vsock:", yes_no(info, "vhost_vsock"));
         cc_buf_printf(&b, "%-16s%s\n", "cgroup v2:", yes_no(info, "cgroup_v2"));

@@ -1,6 +1,7 @@
 /* cocoon vm debug: how a VM would be launched. */
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "cli/output.h"
 #include "cli/vm_flags.h"
@@ -8,8 +9,7 @@
 struct options {
         struct vm_flags vm;
         struct output_flags out;
-        int64_t max_cpu, balloon;
-        const char *cow, *ch;
+        struct vm_debug_request how;
 };
 
 /* One shell word: bare when it is plain, else in single quotes. */
@@ -40,6 +40,30 @@ static void shell_line(struct cc_buf *b, const struct cc_strv *argv)
         cc_buf_char(b, '\n');
 }
 
+/* In the background, because the launch comes after it: wait for the socket, then one request after
+ * the other, none after one that failed. */
+static void shell_requests(struct cc_buf *b, const struct vm_debug *debug)
+{
+        const struct cc_strv *q = &debug->requests;
+
+        cc_buf_str(b, "# configure and boot, once the launch below has made its socket\n"
+                      "(\n  set -e\n  for i in $(seq 100); do [ ! -S ");
+        shell_word(b, debug->socket);
+        cc_buf_str(b, " ] || break; sleep 0.1; done\n");
+        for (size_t i = 0; i + 2 < q->len; i += 3) {
+                CC_FREE char *url = xasprintf("http://localhost%s", q->v[i + 1]);
+
+                cc_buf_str(b, "  curl -sS --fail-with-body --unix-socket ");
+                shell_word(b, debug->socket);
+                cc_buf_printf(b, " -X %s ", q->v[i]);
+                shell_word(b, url);
+                cc_buf_str(b, " \\\n    -d ");
+                shell_word(b, q->v[i + 2]);
+                cc_buf_char(b, '\n');
+        }
+        cc_buf_str(b, ") &\n");
+}
+
 static void print_shell(const struct vm_debug *debug)
 {
         CC_BUF struct cc_buf b = { 0 };
@@ -48,7 +72,13 @@ static void print_shell(const struct vm_debug *debug)
         cc_buf_str(&b, "# files\n");
         for (size_t i = 0; i < debug->n_steps; i++)
                 shell_line(&b, &debug->steps[i]);
-        cc_buf_str(&b, "# launch command; the console is this terminal, Ctrl-a x ends it\n");
+        if (debug->no_seed)
+                cc_buf_str(&b, "# without the cloud-init disk of the first boot, which holds the "
+                               "password\n");
+        if (debug->requests.len)
+                shell_requests(&b, debug);
+        cc_buf_printf(&b, "# launch command%s%s\n", debug->hint ? "; " : "",
+                      debug->hint ? debug->hint : "");
         for (size_t i = 0; i < argv->len; i++) {
                 bool flag = argv->v[i][0] == '-';
 
@@ -73,7 +103,7 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         if (r == 0)
                 r = cli_engine(cli, &e, err);
         if (r == 0)
-                r = vm_debug(&e, &request, o->cow, &debug, err);
+                r = vm_debug(&e, &request, &o->how, &debug, err);
         if (r < 0)
                 return r;
         if (disks.n)
@@ -93,29 +123,26 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
 static const struct opt rows[] = {
         { .name = "max-cpu",
           .type = OPT_INT,
-          .offset = offsetof(struct options, max_cpu),
+          .offset = offsetof(struct options, how.max_cpu),
           .metavar = "N",
-          .help = "Cloud Hypervisor: processors that can be plugged",
-          .refuse = OPT_LATER },
+          .help = "Cloud Hypervisor: processors that can be plugged (0: the host's)" },
         { .name = "balloon",
           .type = OPT_INT,
-          .offset = offsetof(struct options, balloon),
+          .offset = offsetof(struct options, how.balloon),
           .metavar = "MB",
-          .help = "Cloud Hypervisor: size of the balloon",
-          .refuse = OPT_LATER },
+          .help = "Cloud Hypervisor: size of the balloon (0: as at a start)" },
         { .name = "cow",
           .type = OPT_STRING,
-          .offset = offsetof(struct options, cow),
+          .offset = offsetof(struct options, how.cow),
           .metavar = "FILE",
           .help = "path of the writable disk (default cow-<name>.raw)",
           .complete = COMPLETE_FILE },
         { .name = "ch",
           .type = OPT_STRING,
-          .offset = offsetof(struct options, ch),
+          .offset = offsetof(struct options, how.ch_binary),
           .metavar = "FILE",
           .help = "Cloud Hypervisor: its binary",
-          .complete = COMPLETE_FILE,
-          .refuse = OPT_LATER },
+          .complete = COMPLETE_FILE },
         { 0 },
 };
 

@@ -78,18 +78,31 @@ char *qemu_argv_needle(const char *log_dir)
         return xasprintf("logfile=%s/" QEMU_CONSOLE_LOG ",logappend=on", dir);
 }
 
-static void add_memory(struct builder *b, const struct qemu_recipe *r, bool standalone)
+static void add_memory(struct builder *b, const struct qemu_recipe *r,
+                       const struct qemu_bindings *bind)
 {
         CC_FREE char *path = xasprintf("/proc/self/fd/%d", QEMU_FD_MEMORY);
+        bool standalone = bind->standalone;
         json_t *o = json_pack("{s:s, s:s, s:I}", "qom-type",
                               standalone ? "memory-backend-memfd" : "memory-backend-file", "id",
                               "mem0", "size", (json_int_t)r->memory);
 
-        if (!standalone)
+        if (bind->memory_file) {
+                json_t *file = json_string(bind->memory_file);
+
+                if (!file)
+                        b->bad = true;
+                else
+                        json_object_set_new(o, "mem-path", file);
+        } else if (!standalone)
                 json_object_set_new(o, "mem-path", json_string(path));
         else if (r->hugepages)
                 json_object_set_new(o, "hugetlb", json_true());
-        json_object_set_new(o, "share", json_true());
+        json_object_set_new(o, "share", json_boolean(!bind->memory_file));
+        if (bind->memory_file && bind->memory_read_only) {
+                json_object_set_new(o, "readonly", json_true());
+                json_object_set_new(o, "rom", json_string("off"));
+        }
         json_object_set_new(o, "dump", json_false());
         json_object_set_new(o, "merge", json_false());
         opt_json(b, "-object", o);
@@ -113,7 +126,7 @@ static void add_machine(struct builder *b, const struct qemu_recipe *r,
         optf(b, "-smp", "%lld,sockets=1,cores=%lld,threads=1", (long long)r->vcpus,
              (long long)r->vcpus);
         optf(b, "-m", "%lldM", (long long)(r->memory / MIB));
-        add_memory(b, r, bind->standalone);
+        add_memory(b, r, bind);
 }
 
 static json_t *raw_node(const char *name, bool ro, const char *file)
@@ -288,6 +301,11 @@ static void add_netdev(struct builder *b, const struct qemu_recipe *r,
 
         if (cc_streq(n->kind, "user")) {
                 cc_buf_printf(&v, "user,id=net%zu,ipv6=off", i);
+                if (bind->isolated && bind->isolated[i]) {
+                        cc_buf_str(&v, ",restrict=on");
+                        opt(b, "-netdev", v.data);
+                        return;
+                }
                 for (size_t k = 0; i == 0 && k < spec->n_forwards; k++)
                         cc_buf_printf(&v, ",hostfwd=tcp:127.0.0.1:%u-:%u", spec->forwards[k].host,
                                       spec->forwards[k].guest);
@@ -317,21 +335,16 @@ static void add_netdev(struct builder *b, const struct qemu_recipe *r,
         opt(b, "-netdev", v.data);
 }
 
-static void add_nic(struct builder *b, const struct qemu_recipe *r,
-                    const struct qemu_bindings *bind, size_t i)
+json_t *qemu_nic_device(const struct qemu_nic *n, size_t i, const char *mac)
 {
-        const struct qemu_nic *n = qemu_recipe_nic(r, i);
         CC_FREE char *id = xasprintf("nic%zu", i);
         CC_FREE char *netdev = xasprintf("net%zu", i);
         CC_FREE char *port = xasprintf("rp%zu", i);
         json_t *d = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "driver", "virtio-net-pci", "id",
-                              id, "netdev", netdev, "bus", port, "addr", "0", "mac",
-                              bind->spec->nics[i].mac);
+                              id, "netdev", netdev, "bus", port, "addr", "0", "mac", mac);
 
-        if (!d) {
-                b->bad = true;
-                return;
-        }
+        if (!d)
+                return NULL;
         if (n->pairs > 1) {
                 json_object_set_new(d, "mq", json_true());
                 json_object_set_new(d, "vectors", json_integer(2 * n->pairs + 2));
@@ -341,7 +354,7 @@ static void add_nic(struct builder *b, const struct qemu_recipe *r,
         if (n->mtu > 0)
                 json_object_set_new(d, "host_mtu", json_integer(n->mtu));
         json_object_set_new(d, "romfile", json_string(""));
-        opt_json(b, "-device", d);
+        return d;
 }
 
 /* The spec is the record's idea of the machine, the recipe the guest's: they must fit together. */
@@ -396,7 +409,12 @@ int qemu_argv(const struct qemu_recipe *r, const struct qemu_bindings *bind, str
                 add_disk(&b, r, bind, i);
         for (size_t i = 0; i < r->nics.len; i++) {
                 add_netdev(&b, r, bind, i, &fd);
-                add_nic(&b, r, bind, i);
+                opt_json(&b, "-device",
+                         qemu_nic_device(qemu_recipe_nic(r, i), i, bind->spec->nics[i].mac));
+        }
+        if (bind->incoming) {
+                cc_strv_add(&argv, "-S");
+                opt(&b, "-incoming", "defer");
         }
         if (b.bad)
                 return cc_fail(err, CC_INVALID, "qemu: a path or name is not valid UTF-8");

@@ -10,6 +10,7 @@
 
 /* Descriptor numbers in the child. TAP queues follow from QEMU_FD_TAP, NIC by NIC. */
 enum {
+        QEMU_FD_STATE = 9, /* device state of a snapshot */
         QEMU_FD_MEMORY = 10,
         QEMU_FD_API = 11,
         QEMU_FD_EVENTS = 12,
@@ -33,12 +34,24 @@ struct qemu_bindings {
         bool io_uring; /* else a thread pool serves the disks */
         bool vhost_net;
         int64_t guest_cid; /* with recipe.vsock */
+        /* A machine that is loaded, not booted: it waits for its state, then for resume. */
+        bool incoming;
+        /* Guest memory is a private mapping of this file: a snapshot's memory.bin, shared by all
+         * of its clones. NULL: the descriptor QEMU_FD_MEMORY. */
+        const char *memory_file;
+        bool memory_read_only; /* QEMU >= 8.2: the file need not be writable for that */
+        /* User-mode stacks that are about to be replaced reach nothing; one per NIC, or NULL. */
+        const bool *isolated;
 };
 
 /* CC_INVALID when recipe and spec disagree in number or kind of devices, or a string is not UTF-8
  * (JSON could not carry it). */
 int qemu_argv(const struct qemu_recipe *r, const struct qemu_bindings *b, struct cc_strv *ret,
               struct cc_err *err);
+
+/* NIC i as the argument of device_add or -device: on root port i, over netdev net<i>. NULL when the
+ * MAC is not UTF-8. New reference. */
+json_t *qemu_nic_device(const struct qemu_nic *n, size_t i, const char *mac);
 
 /* The part of the command line that identifies a VM's process (qemu.md §4.2). Caller frees. */
 char *qemu_argv_needle(const char *log_dir);

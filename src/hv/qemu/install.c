@@ -235,3 +235,19 @@ int qemu_install_find(const char *binary, const char *cache_dir, struct qemu_ins
         i = (struct qemu_install){ 0 };
         return 0;
 }
+
+bool qemu_install_has_machine(const struct qemu_install *i, const char *machine)
+{
+        CC_FREE char *text = NULL;
+        size_t n = strlen(machine);
+
+        if (ask(i->binary, "-machine", "help", &text, NULL) < 0)
+                return false;
+        for (const char *p = text; *p;) {
+                if (strncmp(p, machine, n) == 0 && p[n] == ' ')
+                        return true;
+                p += strcspn(p, "\n");
+                p += *p == '\n';
+        }
+        return false;
+}

@@ -37,3 +37,6 @@ int qemu_version_parse(const char *text, char **ret, int *ret_major, int *ret_mi
 /* The output of `-machine help` → the machine that q35 is an alias of (caller frees), NULL if there
  * is none. */
 char *qemu_machine_parse(const char *text);
+
+/* Does it have this (versioned) machine type? Asks the binary. */
+bool qemu_install_has_machine(const struct qemu_install *i, const char *machine);

@@ -38,6 +38,16 @@ static int probe(const struct hv_env *env, struct cc_buf *detail, struct cc_err 
         return 0;
 }
 
+static int version(const struct hv_env *env, struct cc_buf *ret, struct cc_err *err)
+{
+        QEMU_INSTALL struct qemu_install install = { 0 };
+        int r = qemu_install_find(env->binary, env->cache_dir, &install, err);
+
+        if (r == 0)
+                cc_buf_str(ret, install.version);
+        return r;
+}
+
 static int check_devices(const struct vm_spec *spec, struct cc_err *err)
 {
         if (spec->n_nics > QEMU_MAX_NICS)
@@ -138,6 +148,12 @@ static int resume(const struct hv_env *env, const char *run_dir, struct cc_err *
         return r < 0 ? r : qmp_command(q, "cont", NULL, QMP_COMMAND_MS, NULL, err);
 }
 
+static int console_open(const char *run_dir, int vmm_pidfd, int *ret, struct cc_err *err)
+{
+        (void)vmm_pidfd;
+        return hv_connect_unix(run_dir, QEMU_SERIAL_SOCK, ret, err);
+}
+
 const struct hv_driver hv_driver_qemu = {
         .name = "qemu",
         .title = "QEMU",
@@ -147,10 +163,12 @@ const struct hv_driver hv_driver_qemu = {
         .console_prefix = "console=ttyS0 loglevel=3",
         .caps = HV_CAP_DIRECT_BOOT | HV_CAP_UEFI | HV_CAP_WINDOWS | HV_CAP_SHARED_MEMORY |
                 HV_CAP_HUGEPAGES | HV_CAP_NO_WATCHDOG | HV_CAP_USER_NET | HV_CAP_DIRECT_IO |
-                HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES | HV_CAP_EMULATION,
+                HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES | HV_CAP_EMULATION | HV_CAP_SNAPSHOT |
+                HV_CAP_NIC_SWAP,
         .max_disks = QEMU_MAX_DISKS,
         .max_nics = QEMU_MAX_NICS,
         .probe = probe,
+        .version = version,
         .check = check,
         .prepare = qemu_prepare,
         .launch = qemu_launch,
@@ -160,7 +178,16 @@ const struct hv_driver hv_driver_qemu = {
         .resume = resume,
         .runtime_files = qemu_runtime_files,
         .socket_name = QEMU_API_SOCK,
-        .serial_name = QEMU_SERIAL_SOCK,
+        .console_open = console_open,
         .console_log_name = QEMU_CONSOLE_LOG,
         .debug = qemu_debug,
+        .debug_hint = "the console is this terminal, Ctrl-a x ends it",
+        .classify = qemu_classify,
+        .can_capture = qemu_can_capture,
+        .pause = qemu_pause,
+        .capture = qemu_capture,
+        .preflight = qemu_preflight,
+        .load = qemu_load,
+        .rewire = qemu_rewire,
+        .settle = qemu_settle,
 };

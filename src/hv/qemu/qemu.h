@@ -20,6 +20,31 @@ int qemu_debug(const struct hv_env *env, const struct vm_spec *spec, struct cc_s
                struct cc_strv *ret_copies, struct cc_err *err);
 extern const char *const qemu_runtime_files[];
 
+/* Kernel, initrd and disks can be read; the error names the file. */
+int qemu_check_files(const struct vm_spec *spec, struct cc_err *err);
+
+/* save.c: from a running process to files. */
+#define QEMU_MEMORY "memory.bin"
+#define QEMU_STATE  "state.bin"
+enum hv_file qemu_classify(const char *name);
+int qemu_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
+                     struct cc_err *err);
+int qemu_pause(const struct hv_env *env, const char *run_dir, struct cc_err *err);
+int qemu_capture(const struct hv_env *env, const char *run_dir, const struct vm_proc *proc,
+                 const char *dir, struct cc_strv *ret_disks, struct cc_err *err);
+
+/* load.c: from files to a paused process. */
+int qemu_preflight(const struct hv_env *env, const struct hv_snapshot *snap, const json_t *sidecar,
+                   struct cc_strv *ret_macs, struct cc_err *err);
+int qemu_load(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
+              struct vm_proc *ret, struct cc_err *err);
+
+/* swap.c: a clone's own NICs. */
+int qemu_rewire(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
+                const struct vm_proc *proc, struct cc_err *err);
+int qemu_settle(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
+                const struct vm_proc *proc, struct cc_err *err);
+
 /* stop.c: from a running process to none. */
 int qemu_stop(const struct hv_env *env, const char *run_dir, struct vm_proc *proc, int grace_ms,
               struct cc_err *err);

@@ -24,6 +24,9 @@
 /* The longest reply we ask for is a few KiB; more is not QMP. */
 #define MAX_LINE (1 << 20)
 
+/* More than this nobody waited for. */
+#define MAX_EVENTS 256
+
 enum qmp_state { QMP_GREETING, QMP_IDLE, QMP_WAITING, QMP_CLOSED };
 
 struct qmp {
@@ -31,7 +34,8 @@ struct qmp {
         int watch;
         enum qmp_state state;
         struct cc_buf in;
-        json_t *reply; /* set when WAITING ends: the whole object */
+        json_t *reply;         /* set when WAITING ends: the whole object */
+        struct cc_strv events; /* names, in order; at most MAX_EVENTS */
 };
 
 void qmp_close(struct qmp *q)
@@ -42,6 +46,7 @@ void qmp_close(struct qmp *q)
                 close(q->fd);
         json_decref(q->reply);
         cc_buf_free(&q->in);
+        cc_strv_free(&q->events);
         free(q);
 }
 
@@ -67,7 +72,11 @@ static int on_line(struct qmp *q, const char *line, size_t n, struct cc_err *err
                 return 0;
         }
         if (q->state != QMP_GREETING && json_object_get(j, "event")) {
-                cc_debug("qmp", "event %s", json_string_value(json_object_get(j, "event")));
+                const char *event = json_string_value(json_object_get(j, "event"));
+
+                cc_debug("qmp", "event %s", event ? event : "(none)");
+                if (event && q->events.len < MAX_EVENTS)
+                        cc_strv_add(&q->events, event);
                 return 0;
         }
         if (q->state == QMP_WAITING &&
@@ -127,12 +136,30 @@ static int receive(struct qmp *q, struct cc_err *err)
         return cut_lines(q, err);
 }
 
-/* Run the machine until it is IDLE. A timeout has no text: the callers say what was late. */
-static int pump(struct qmp *q, int timeout_ms, struct cc_err *err)
+/* Forget events up to and with the first of that name; false if there is none. */
+static bool take_event(struct qmp *q, const char *name)
+{
+        struct cc_strv *ev = &q->events;
+
+        for (size_t i = 0; i < ev->len; i++) {
+                if (!cc_streq(ev->v[i], name))
+                        continue;
+                for (size_t k = 0; k <= i; k++)
+                        free(ev->v[k]);
+                memmove(ev->v, ev->v + i + 1, (ev->len - i) * sizeof(*ev->v));
+                ev->len -= i + 1;
+                return true;
+        }
+        return false;
+}
+
+/* Run the machine until it is IDLE, or IDLE and `event` has come. A timeout has no text: the
+ * callers say what was late. */
+static int pump(struct qmp *q, const char *event, int timeout_ms, struct cc_err *err)
 {
         int64_t deadline = cc_monotonic() + timeout_ms * CC_NSEC_PER_MSEC;
 
-        while (q->state != QMP_IDLE) {
+        while (event ? !take_event(q, event) : q->state != QMP_IDLE) {
                 /* Inside an uninterruptible section a pending signal must not make poll() spin. */
                 bool stoppable = !(cc_interrupt_signal() && !cc_interrupted());
                 struct pollfd fds[3] = {
@@ -214,7 +241,7 @@ int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, j
         if (r == 0)
                 r = send_all(q, "\n", 1, err);
         if (r == 0)
-                r = pump(q, timeout_ms, err);
+                r = pump(q, NULL, timeout_ms, err);
         if (r == -CC_TIMEOUT)
                 r = cc_fail(err, CC_TIMEOUT, "qemu: %s: no answer within %d ms", name, timeout_ms);
         if (r < 0)
@@ -227,13 +254,23 @@ int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, j
         return 0;
 }
 
+int qmp_wait_event(struct qmp *q, const char *name, int timeout_ms, struct cc_err *err)
+{
+        int r;
+
+        if (q->state != QMP_IDLE)
+                return gone(err);
+        r = pump(q, name, timeout_ms, err);
+        return r < 0 && r != -CC_TIMEOUT ? fail(q, r) : r;
+}
+
 int qmp_open(int fd, int watch, int greeting_ms, struct qmp **ret, struct cc_err *err)
 {
         QMP struct qmp *q = xcalloc(1, sizeof(*q));
         int r;
 
         *q = (struct qmp){ .fd = fd, .watch = watch, .state = QMP_GREETING };
-        r = pump(q, greeting_ms, err);
+        r = pump(q, NULL, greeting_ms, err);
         if (r == -CC_TIMEOUT)
                 return cc_fail(err, CC_TIMEOUT, "qemu: control socket busy");
         if (r == 0)

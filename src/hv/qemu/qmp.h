@@ -1,7 +1,7 @@
 /*
  * The QMP client (qemu.md §5): connect, negotiate, one command at a time, close. A monitor serves
- * one client; a second one connects but hears nothing, hence the greeting timeout. Events that
- * arrive between a command and its reply are dropped: nobody waits for one here.
+ * one client; a second one connects but hears nothing, hence the greeting timeout. Of events only
+ * how many of a name arrived is kept: who waits for one asks afterwards what is the case.
  */
 #pragma once
 
@@ -29,6 +29,10 @@ int qmp_open(int fd, int watch, int greeting_ms, struct qmp **ret, struct cc_err
  */
 int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, json_t **ret,
                 struct cc_err *err);
+
+/* Wait until an event of this name has arrived since the last such wait. TIMEOUT (no text) when
+ * none came in time; the connection stays usable then. Other failures as for commands. */
+int qmp_wait_event(struct qmp *q, const char *name, int timeout_ms, struct cc_err *err);
 
 void qmp_close(struct qmp *q);   /* NULL is fine */
 void qmp_closep(struct qmp **q); /* cleanup function */

@@ -154,9 +154,8 @@ static void add_disk(const struct vm_spec *spec, const struct hv_disk *d, struct
         q->queue_size = queue_size(spec->disk_queue_size, DISK_QUEUE_MIN, DISK_QUEUE_MAX, clamped);
 }
 
-static void add_nic(const struct hv_nic *n, struct qemu_recipe *r, bool *clamped)
+static void fill_nic(const struct hv_nic *n, struct qemu_nic *q, bool *clamped)
 {
-        struct qemu_nic *q = record_array_add(&recipe_nic_type, &r->nics);
         bool user = cc_isempty(n->tap);
 
         q->kind = xstrdup(user ? "user" : "tap");
@@ -165,6 +164,41 @@ static void add_nic(const struct hv_nic *n, struct qemu_recipe *r, bool *clamped
                 q->pairs = MAX_PAIRS;
         q->queue_size = queue_size(n->queue_size, NIC_QUEUE_MIN, NIC_QUEUE_MAX, clamped);
         q->mtu = user ? 0 : n->mtu;
+}
+
+void qemu_recipe_nic_make(const struct hv_nic *nic, struct qemu_nic *ret)
+{
+        bool clamped = false;
+
+        fill_nic(nic, ret, &clamped);
+}
+
+void qemu_recipe_nic_free(struct qemu_nic *nic)
+{
+        record_clear(&recipe_nic_type, nic);
+}
+
+void qemu_recipe_set_nics(struct qemu_recipe *r, const struct hv_nic *nics, size_t n,
+                          const bool *keep)
+{
+        struct record_array old = r->nics;
+        bool clamped = false;
+
+        r->nics = (struct record_array){ 0 };
+        for (size_t i = 0; i < n || i < old.len; i++) {
+                bool kept = i < old.len && keep[i];
+
+                if (!kept && i >= n)
+                        continue;
+                if (kept)
+                        record_copy(&recipe_nic_type, record_array_add(&recipe_nic_type, &r->nics),
+                                    (struct qemu_nic *)old.v + i);
+                else
+                        fill_nic(&nics[i], record_array_add(&recipe_nic_type, &r->nics), &clamped);
+        }
+        for (size_t i = 0; i < old.len; i++)
+                record_clear(&recipe_nic_type, (struct qemu_nic *)old.v + i);
+        free(old.v);
 }
 
 static int64_t round_up(int64_t v, int64_t unit)
@@ -199,7 +233,7 @@ void qemu_recipe_make(const struct vm_spec *spec, const struct qemu_host *host,
                 .rng = true,
                 .agent_ports = QEMU_AGENTS,
                 .watchdog = !spec->no_watchdog,
-                .balloon = host->balloon && !spec->no_balloon,
+                .balloon = host->balloon && !spec->no_balloon && !spec->windows,
                 .vmgenid = true,
                 .hugepages = spec->hugepages,
         };
@@ -208,7 +242,7 @@ void qemu_recipe_make(const struct vm_spec *spec, const struct qemu_host *host,
         for (size_t i = 0; i < spec->n_disks; i++)
                 add_disk(spec, &spec->disks[i], &r, ret_clamped);
         for (size_t i = 0; i < spec->n_nics; i++)
-                add_nic(&spec->nics[i], &r, ret_clamped);
+                fill_nic(&spec->nics[i], record_array_add(&recipe_nic_type, &r.nics), ret_clamped);
         *ret = r;
 }
 

@@ -74,6 +74,14 @@ struct qemu_host {
 void qemu_recipe_make(const struct vm_spec *spec, const struct qemu_host *host,
                       struct qemu_recipe *ret, bool *ret_clamped);
 
+/* What a NIC of the spec is to the guest; qemu_recipe_nic_free() releases it. */
+void qemu_recipe_nic_make(const struct hv_nic *nic, struct qemu_nic *ret);
+void qemu_recipe_nic_free(struct qemu_nic *nic);
+
+/* Replace the NICs, except those of the old ones with keep[i]. */
+void qemu_recipe_set_nics(struct qemu_recipe *r, const struct hv_nic *nics, size_t n,
+                          const bool *keep);
+
 /* `text` comes from anywhere: every value the argv builder relies on is checked. CC_INVALID. */
 int qemu_recipe_parse(const char *text, size_t n, struct qemu_recipe *ret, struct cc_err *err);
 

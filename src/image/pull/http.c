@@ -104,9 +104,11 @@ void http_response_clear(struct http_response *r)
         free(r->content_type);
         free(r->challenge);
         free(r->etag);
+        free(r->last_modified);
+        free(r->url);
         cc_buf_free(&r->body);
         memset(r, 0, sizeof(*r));
-        r->content_length = r->range_start = r->range_total = -1;
+        r->content_length = r->range_start = r->range_last = r->range_total = -1;
 }
 
 /* The value if `line` is that header, else NULL. */
@@ -147,6 +149,9 @@ static void take_header(struct http_response *r, const char *line)
         } else if ((v = header_value(line, "ETag"))) {
                 free(r->etag);
                 r->etag = v;
+        } else if ((v = header_value(line, "Last-Modified"))) {
+                free(r->last_modified);
+                r->last_modified = v;
         } else if ((v = header_value(line, "Content-Range"))) {
                 long long start;
                 long long last;
@@ -157,6 +162,7 @@ static void take_header(struct http_response *r, const char *line)
                 if (sscanf(v, "bytes %lld-%lld/%lld", &start, &last, &total) == 3 && start >= 0 &&
                     last >= start && total > last) {
                         r->range_start = start;
+                        r->range_last = last;
                         r->range_total = total;
                 }
                 free(v);
@@ -208,8 +214,14 @@ char *http_host_of(const char *url)
 {
         const char *p = strstr(url, "://");
 
+        size_t n;
+
         p = p ? p + 3 : url;
-        return xstrndup(p, strcspn(p, "/?#"));
+        n = strcspn(p, "/?#");
+        for (size_t i = n; i-- > 0;)
+                if (p[i] == '@')
+                        return xstrndup(p + i + 1, n - i - 1);
+        return xstrndup(p, n);
 }
 
 char *http_escape(const char *s)
@@ -320,8 +332,13 @@ static struct curl_slist *build_headers(const struct http_request *rq)
 
                 list = curl_slist_append(list, h);
         }
-        if (rq->offset > 0) {
-                CC_FREE char *range = xasprintf("Range: bytes=%lld-", (long long)rq->offset);
+        if (rq->identity)
+                list = curl_slist_append(list, "Accept-Encoding: identity");
+        if (rq->offset > 0 || rq->last > 0) {
+                CC_FREE char *range =
+                        rq->last > 0 ? xasprintf("Range: bytes=%lld-%lld", (long long)rq->offset,
+                                                 (long long)rq->last)
+                                     : xasprintf("Range: bytes=%lld-", (long long)rq->offset);
 
                 list = curl_slist_append(list, range);
                 if (rq->etag) {
@@ -347,6 +364,13 @@ static int transfer_error(const struct http *h, const struct http_request *rq,
         if (code == CURLE_OPERATION_TIMEDOUT)
                 return cc_fail(err, CC_TIMEOUT, "%s: no answer, or less than %d bytes/s for %ld s",
                                host, STALL_BYTES_PER_S, h->stall_s);
+        if (code == CURLE_TOO_MANY_REDIRECTS)
+                return cc_fail(err, CC_INVALID, "%s: redirected more than %d times", host,
+                               MAX_REDIRECTS);
+        /* A URL, or a redirect to one, that no repetition can mend. */
+        if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT)
+                return cc_fail(err, CC_INVALID, "%s: %s", host,
+                               *text ? text : curl_easy_strerror(code));
         return cc_fail(err, CC_NETWORK, "%s: %s", host, *text ? text : curl_easy_strerror(code));
 }
 
@@ -357,6 +381,7 @@ int http_once(struct http *h, const struct http_request *rq, struct http_respons
         char text[CURL_ERROR_SIZE] = "";
         struct curl_slist *headers = build_headers(rq);
         curl_off_t retry_after = 0;
+        const char *effective = NULL;
         bool cancelled = false;
         CURLcode code;
         int r;
@@ -370,6 +395,8 @@ int http_once(struct http *h, const struct http_request *rq, struct http_respons
         (void)curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &t.r.status);
         (void)curl_easy_getinfo(h->easy, CURLINFO_RETRY_AFTER, &retry_after);
         t.r.retry_after = retry_after;
+        (void)curl_easy_getinfo(h->easy, CURLINFO_EFFECTIVE_URL, &effective);
+        t.r.url = xstrdup0(effective);
         curl_easy_reset(h->easy);
         curl_slist_free_all(headers);
         if (cancelled)

@@ -27,7 +27,9 @@ struct http_response {
         char *etag;
         int64_t retry_after;              /* seconds, 0 unknown */
         int64_t content_length;           /* -1 unknown */
-        int64_t range_start, range_total; /* of Content-Range; -1 unknown */
+        int64_t range_start, range_last, range_total; /* of Content-Range; -1 unknown */
+        char *last_modified;
+        char *url;                        /* where the answer came from, after redirects */
         struct cc_buf body;               /* unless a sink took it */
 };
 void http_response_clear(struct http_response *r); /* also the cleanup function */
@@ -46,7 +48,9 @@ struct http_request {
         const char *bearer; /* token, or NULL */
         const char *basic;  /* "user:password", or NULL */
         int64_t offset;     /* > 0: Range: bytes=offset- */
-        const char *etag;   /* If-Range with `offset` */
+        int64_t last;       /* > 0: Range: bytes=offset-last */
+        const char *etag;   /* If-Range with a range: an ETag or a date */
+        bool identity;      /* the bytes as stored: no content coding */
         bool allow_http;    /* redirects may go to plain http */
         size_t max;         /* bound of a body kept in memory */
         http_sink_fn sink;  /* NULL: the body is kept in memory */
@@ -77,7 +81,7 @@ bool http_backoff(struct http *h, int next, int64_t retry_after);
 /* The switch that the client was made with. */
 const struct cancel *http_cancel(const struct http *h);
 
-/* "HOST[:PORT]" of a URL, for messages. Caller frees. */
+/* "HOST[:PORT]" of a URL, for messages: no user information. Caller frees. */
 char *http_host_of(const char *url);
 
 /* Percent-encode for a query or form value. Caller frees. */

@@ -1,7 +1,7 @@
 /*
- * image import: tar layers and image archives from files or standard input (images.md §4). Every
- * input becomes a plain file first: streams are spooled, because what they hold shows only at
- * their end.
+ * image import: tar layers and image archives from files or standard input (images.md §4); disks
+ * are handed on to import_disk.c. Every input becomes a plain file first: streams are spooled,
+ * because what they hold shows only at their end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "image/pull/assemble.h"
-#include "image/pull/cloud.h"
+#include "image/pull/import_disk.h"
 #include "image/pull/layer.h"
 #include "image/pull/layout.h"
 #include "image/pull/pull.h"
@@ -52,7 +52,7 @@ static void import_free(struct import *m)
 }
 
 /* A name must not be mistaken for a URL or a digest when it is looked up. */
-static int check_name(const struct image_env *env, const char *name, struct cc_err *err)
+static int check_name(const char *name, struct cc_err *err)
 {
         const char *hex = cc_startswith(name, "sha256:") ? name + 7 : name;
         size_t n = strlen(name);
@@ -71,13 +71,17 @@ static int check_name(const struct image_env *env, const char *name, struct cc_e
                 return cc_fail(err, CC_INVALID, "image name \"%s\" is a URL", name);
         if (hex != name || (digits >= 12 && digits <= 64 && cc_is_hex(hex, digits)))
                 return cc_fail(err, CC_INVALID, "image name \"%s\" looks like a digest", name);
-        {
-                IMAGE_RECORD struct image_record other = IMAGE_RECORD_INIT;
-
-                if (meta_image_get(env->meta, IMAGE_CLOUDIMG, name, &other, NULL) == 0)
-                        cc_warn("image", "\"%s\" is also the name of a cloud image", name);
-        }
         return 0;
+}
+
+/* A name in both stores means neither image (images.md §5). */
+static void warn_shadow(const struct image_env *env, const char *name, bool disk)
+{
+        IMAGE_RECORD struct image_record other = IMAGE_RECORD_INIT;
+
+        if (meta_image_get(env->meta, disk ? IMAGE_OCI : IMAGE_CLOUDIMG, name, &other, NULL) == 0)
+                cc_warn("image", "\"%s\" is also the name of %s image", name,
+                        disk ? "an OCI" : "a cloud");
 }
 
 struct fd_source {
@@ -107,119 +111,157 @@ static int64_t size_limit(const struct config *config)
         return config->layer_max_size > 0 ? config->layer_max_size : INT64_MAX;
 }
 
-/* Decompress a stream into a file of the scratch. */
-static int spool(struct import *m, int fd, const char *shown, char **ret, struct cc_err *err)
+static bool is_disk(enum sniff kind)
 {
-        struct fd_source source = { .fd = fd };
-        CC_FREE char *path = cc_path_join(m->scratch.dir, "stream.tar");
-        CC_FREE char *buf = xmalloc(CHUNK);
-        INFLATE struct inflate *s = NULL;
-        int64_t left = size_limit(m->env->config);
-        CC_CLOSE int out =
-                cc_sys.openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        int r;
+        return kind == SNIFF_QCOW2 || kind == SNIFF_DISK;
+}
 
+static int refuse_unknown(const char *shown, struct cc_err *err)
+{
+        return cc_fail(err, CC_INVALID, "cannot detect file type for %s (expected qcow2 or tar)",
+                       shown);
+}
+
+/* The rest of a stream behind its head into a file of the scratch. */
+static int spool(struct import *m, const char *head, size_t n, struct inflate *s, const char *shown,
+                 struct cc_err *err)
+{
+        CC_FREE char *path = NULL;
+        CC_FREE char *buf = xmalloc(CHUNK);
+        int64_t left = size_limit(m->env->config);
+        CC_CLOSE int out = -1;
+        int r = scratch_create(m->env->config, "import", &m->scratch, err);
+
+        if (r < 0)
+                return r;
+        path = cc_path_join(m->scratch.dir, "stream.tar");
+        out = cc_sys.openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (out < 0)
                 return cc_fail_errno(err, errno, "create %s", path);
-        r = inflate_open(INFLATE_LAYER, read_fd, &source, shown, &s, err);
-        while (r == 0) {
-                size_t n;
-
-                r = inflate_read(s, buf, CHUNK, &n, err);
-                if (r < 0 || n == 0)
-                        break;
+        memcpy(buf, head, n);
+        while (r == 0 && n > 0) {
                 left -= (int64_t)n;
                 if (left < 0)
                         return cc_fail(err, CC_INVALID, "%s unpacks to more than layer_max_size",
                                        shown);
                 r = cc_write_all(out, buf, n, err);
+                if (r == 0)
+                        r = inflate_read(s, buf, CHUNK, &n, err);
         }
         if (r < 0)
                 return cc_wrap(err, "spool %s", shown);
-        *ret = TAKE_PTR(path);
+        cc_strv_take(&m->files, TAKE_PTR(path));
         return 0;
 }
 
-static int sniff_file(int fd, enum sniff *ret, struct cc_err *err)
+/* The first SNIFF_LEN bytes, or all if there are fewer. */
+static int read_head(struct inflate *s, char head[SNIFF_LEN], size_t *ret, struct cc_err *err)
 {
-        char head[SNIFF_LEN];
         size_t have = 0;
+        size_t n = 1;
+        int r = 0;
 
-        while (have < sizeof(head)) {
-                ssize_t n = pread(fd, head + have, sizeof(head) - have, (off_t)have);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return cc_fail_errno(err, errno, "read");
-                if (n == 0)
-                        break;
-                have += (size_t)n;
+        while (r == 0 && n > 0 && have < SNIFF_LEN) {
+                r = inflate_read(s, head + have, SNIFF_LEN - have, &n, err);
+                have += r == 0 ? n : 0;
         }
-        *ret = sniff_bytes(head, have);
-        return 0;
+        *ret = have;
+        return r;
 }
 
-static int refuse_unknown(enum sniff kind, const char *shown, struct cc_err *err)
+/* One stream: standard input, a pipe or a compressed file. *ret_disk: it was a disk, and is
+ * imported. */
+static int take_stream(struct import *m, int fd, const char *shown, size_t n,
+                       struct image_record *ret, bool *ret_disk, struct cc_err *err)
 {
-        if (kind == SNIFF_QCOW2)
-                return cloud_image_refuse(err);
-        if (kind == SNIFF_TAR)
-                return 0;
-        return cc_fail(err, CC_INVALID, "cannot detect file type for %s (expected qcow2 or tar)",
-                       shown);
-}
-
-/* One stream: standard input, a pipe or a compressed file. */
-static int add_stream(struct import *m, int fd, const char *shown, size_t n, struct cc_err *err)
-{
-        CC_FREE char *path = NULL;
-        CC_CLOSE int spooled = -1;
+        struct fd_source source = { .fd = fd };
+        INFLATE struct inflate *s = NULL;
+        char head[SNIFF_LEN];
         enum sniff kind;
+        size_t have = 0;
         int r;
 
         if (n > 1)
                 return cc_fail(err, CC_INVALID, "stream imports accept exactly one file, got %zu",
                                n);
-        r = spool(m, fd, shown, &path, err);
+        r = inflate_open(INFLATE_DISK, read_fd, &source, shown, &s, err);
+        if (r == 0)
+                r = read_head(s, head, &have, err);
         if (r < 0)
                 return r;
-        spooled = open(path, O_RDONLY | O_CLOEXEC);
-        if (spooled < 0)
-                return cc_fail_errno(err, errno, "open %s", path);
-        r = sniff_file(spooled, &kind, err);
-        if (r == 0)
-                r = refuse_unknown(kind, shown, err);
-        if (r == 0)
-                cc_strv_take(&m->files, TAKE_PTR(path));
-        return r;
+        kind = sniff_bytes(head, have);
+        if (is_disk(kind)) {
+                *ret_disk = true;
+                warn_shadow(m->env, m->name, true);
+                return import_disk_stream(m->env, &m->reporter, m->name, head, have, s, ret, err);
+        }
+        if (kind != SNIFF_TAR)
+                return refuse_unknown(shown, err);
+        return spool(m, head, have, s, shown, err);
+}
+
+/* The kind of a file by its first bytes; those of a disk may go on in its next part. */
+static int sniff_files(const char *const *files, size_t n, enum sniff *ret, struct cc_err *err)
+{
+        char head[SNIFF_LEN];
+        size_t have = 0;
+
+        *ret = SNIFF_UNKNOWN;
+        for (size_t i = 0; i < n && have < sizeof(head); i++) {
+                CC_CLOSE int fd = open(files[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+                enum sniff kind;
+                ssize_t got = 1;
+
+                if (fd < 0)
+                        return cc_fail_errno(err, errno, "open %s", files[i]);
+                while (got > 0 && have < sizeof(head)) {
+                        got = read(fd, head + have, sizeof(head) - have);
+                        if (got < 0 && errno == EINTR)
+                                got = 1;
+                        else if (got < 0)
+                                return cc_fail_errno(err, errno, "read %s", files[i]);
+                        else
+                                have += (size_t)got;
+                }
+                kind = sniff_bytes(head, have);
+                if (i == 0 || is_disk(kind))
+                        *ret = kind;
+                if (*ret != SNIFF_UNKNOWN)
+                        break;
+        }
+        return 0;
 }
 
 /* The first file decides what all are. */
-static int add_file(struct import *m, const char *path, bool first, size_t n, struct cc_err *err)
+static int take_files(struct import *m, const char *const *files, size_t n,
+                      struct image_record *ret, bool *ret_disk, struct cc_err *err)
 {
-        CC_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-        enum sniff kind = SNIFF_UNKNOWN;
+        CC_CLOSE int fd = open(files[0], O_RDONLY | O_CLOEXEC);
+        enum sniff kind;
         struct stat st;
-        int r = 0;
+        int r;
 
         if (fd < 0)
-                return cc_fail_errno(err, errno, "open %s", path);
+                return cc_fail_errno(err, errno, "open %s", files[0]);
         if (fstat(fd, &st) < 0)
-                return cc_fail_errno(err, errno, "stat %s", path);
-        if (first && !S_ISREG(st.st_mode))
-                return add_stream(m, fd, path, n, err);
-        if (first)
-                r = sniff_file(fd, &kind, err);
+                return cc_fail_errno(err, errno, "stat %s", files[0]);
+        if (!S_ISREG(st.st_mode))
+                return take_stream(m, fd, files[0], n, ret, ret_disk, err);
+        r = sniff_files(files, n, &kind, err);
         if (r < 0)
                 return r;
-        if (kind == SNIFF_GZIP || kind == SNIFF_ZSTD)
-                return add_stream(m, fd, path, n, err);
-        if (first)
-                r = refuse_unknown(kind, path, err);
-        if (r == 0)
-                cc_strv_add(&m->files, path);
-        return r;
+        if (kind == SNIFF_GZIP || kind == SNIFF_ZSTD || kind == SNIFF_XZ)
+                return take_stream(m, fd, files[0], n, ret, ret_disk, err);
+        if (is_disk(kind)) {
+                *ret_disk = true;
+                warn_shadow(m->env, m->name, true);
+                return import_disk_files(m->env, &m->reporter, m->name, files, n, ret, err);
+        }
+        if (kind != SNIFF_TAR)
+                return refuse_unknown(files[0], err);
+        for (size_t i = 0; i < n; i++)
+                cc_strv_add(&m->files, files[i]);
+        return 0;
 }
 
 /* ---- tar layers ---- */
@@ -375,22 +417,28 @@ static bool is_dir(const char *path)
 }
 
 static int run(struct import *m, const char *const *files, size_t n, struct image_record *ret,
-               struct cc_err *err)
+               bool *ret_disk, struct cc_err *err)
 {
         enum archive_kind kind = ARCHIVE_NONE;
         int r;
 
         if (n == 1 && is_dir(files[0])) {
                 kind = archive_probe_dir(files[0]);
-                if (kind != ARCHIVE_NONE)
-                        return import_layout(m, files[0], kind, ret, err);
-                return cc_fail(err, CC_INVALID, "%s is a directory but no image layout", files[0]);
+                if (kind == ARCHIVE_NONE)
+                        return cc_fail(err, CC_INVALID, "%s is a directory but no image layout",
+                                       files[0]);
+                warn_shadow(m->env, m->name, false);
+                return import_layout(m, files[0], kind, ret, err);
         }
-        r = scratch_create(m->env->config, "import", &m->scratch, err);
-        if (r == 0 && n == 0)
-                r = add_stream(m, STDIN_FILENO, "standard input", 1, err);
-        for (size_t i = 0; i < n && r == 0; i++)
-                r = add_file(m, files[i], i == 0, n, err);
+        if (n == 0)
+                r = take_stream(m, STDIN_FILENO, "standard input", 1, ret, ret_disk, err);
+        else
+                r = take_files(m, files, n, ret, ret_disk, err);
+        if (r < 0 || *ret_disk)
+                return r;
+        warn_shadow(m->env, m->name, false);
+        if (!m->scratch.dir)
+                r = scratch_create(m->env->config, "import", &m->scratch, err);
         if (r == 0 && m->files.len == 1)
                 r = archive_probe(m->files.v[0], &kind, err);
         if (r < 0)
@@ -402,14 +450,15 @@ int image_import(const struct image_env *env, const char *name, const char *cons
                  char ret_kind[16], struct image_record *ret, struct cc_err *err)
 {
         CC_CLEANUP(import_free) struct import m = { .env = env, .name = name };
+        bool disk = false;
         int r;
 
         cancel_init(&m.cancel);
         reporter_init(&m.reporter, env, 0);
-        r = check_name(env, name, err);
+        r = check_name(name, err);
         if (r == 0)
-                r = run(&m, files, n, ret, err);
+                r = run(&m, files, n, ret, &disk, err);
         if (r == 0)
-                (void)snprintf(ret_kind, 16, "%s", IMAGE_OCI);
+                (void)snprintf(ret_kind, 16, "%s", disk ? IMAGE_CLOUDIMG : IMAGE_OCI);
         return r;
 }

@@ -59,8 +59,9 @@ int inflate_open(enum inflate_set set, inflate_source_fn source, void *ctx, cons
         *s = (struct inflate){ .archive = a, .source = source, .ctx = ctx, .what = what };
         (void)archive_read_support_filter_gzip(a);
         (void)archive_read_support_filter_zstd(a);
-        if (set == INFLATE_KERNEL) {
+        if (set != INFLATE_LAYER)
                 (void)archive_read_support_filter_xz(a);
+        if (set == INFLATE_KERNEL) {
                 (void)archive_read_support_filter_lzma(a);
                 (void)archive_read_support_filter_bzip2(a);
                 (void)archive_read_support_filter_lz4(a);

@@ -9,6 +9,7 @@
 /* Which compressions may occur. A layer may not be, say, uuencoded just because a filter exists. */
 enum inflate_set {
         INFLATE_LAYER,  /* gzip (all members), zstd (all frames, also skippable ones), plain */
+        INFLATE_DISK,   /* gzip, zstd, xz, plain */
         INFLATE_KERNEL, /* gzip, xz, lzma, bzip2, zstd, LZ4 (also legacy frames) */
 };
 

@@ -5,7 +5,6 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
-#include "image/pull/cloud.h"
 #include "image/pull/digest.h"
 
 #define OCI_INDEX       "application/vnd.oci.image.index.v1+json"
@@ -94,7 +93,9 @@ static int refuse_artifact(const char *type, struct cc_err *err)
         if (cc_startswith(type, COCOON_PREFIX "snapshot."))
                 return cc_fail(err, CC_UNSUPPORTED, "this is a snapshot artifact, not an image: %s",
                                type);
-        return cloud_image_refuse(err);
+        (void)cc_fail(err, CC_UNSUPPORTED, "this is a disk image artifact: %s", type);
+        cc_hint(err, "cocoon image pull takes disk images from URLs, cocoon image import from files");
+        return -CC_UNSUPPORTED;
 }
 
 static int parse_layers(const json_t *list, struct manifest *m, struct cc_err *err)

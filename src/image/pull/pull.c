@@ -175,7 +175,7 @@ int image_pull(const struct image_env *env, const char *ref, bool force, struct 
         reporter_init(&p.reporter, env, 0);
         registry_zero(&p.registry);
         if (strncasecmp(ref, "http://", 7) == 0 || strncasecmp(ref, "https://", 8) == 0)
-                return cloud_image_refuse(err);
+                return cloud_pull(env, ref, force, ret, ret_unchanged, err);
         r = reference_parse(env->config, ref, &p.ref, err);
         return r < 0 ? r : run(&p, ref, force, ret, ret_unchanged, err);
 }

@@ -33,6 +33,17 @@ void reporter_phase(struct reporter *r, enum image_phase phase)
         send(r, &p);
 }
 
+void reporter_transfer(struct reporter *r, enum image_phase phase, int64_t bytes, int64_t total)
+{
+        struct image_progress p = { .phase = phase, .bytes = bytes, .total_bytes = total };
+        int64_t now = cc_monotonic();
+
+        if (bytes != total && now - r->last < MIN_INTERVAL)
+                return;
+        r->last = now;
+        send(r, &p);
+}
+
 void reporter_layer_bytes(void *ctx, int64_t bytes)
 {
         struct reporter_layer *l = ctx;

@@ -9,6 +9,7 @@ struct reporter {
         const struct image_env *env;
         size_t total; /* layers */
         pthread_mutex_t lock;
+        int64_t last; /* time of the last transfer event */
 };
 
 /* One layer's view, to hand to fetch.h as context. */
@@ -23,6 +24,9 @@ struct reporter_layer {
 void reporter_init(struct reporter *r, const struct image_env *env, size_t total);
 void reporter_free(struct reporter *r);
 void reporter_phase(struct reporter *r, enum image_phase phase);
+
+/* Bytes of a file that is no layer; total 0: unknown. Calls must not overlap. */
+void reporter_transfer(struct reporter *r, enum image_phase phase, int64_t bytes, int64_t total);
 
 /* A fetch_progress_fn; `ctx` is a struct reporter_layer. At most 20 events a second, and the last.
  */

@@ -209,7 +209,8 @@ static int check_queues(const char *name, bool many, bool *ret_exists, struct ch
         return 0;
 }
 
-static int attach(const char *name, bool many, int *ret, struct ch_error *e)
+/* `name` may be a pattern; it becomes the name. */
+static int attach(char name[IFNAMSIZ], bool many, int *ret, struct ch_error *e)
 {
         CC_CLOSE int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
         struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
@@ -222,6 +223,7 @@ static int attach(const char *name, bool many, int *ret, struct ch_error *e)
         if (ioctl(fd, TUNSETIFF, &ifr) < 0)
                 return tap_errno(e, errno, "Unable to configure tap interface",
                                  "Open tap device failed");
+        memcpy(name, ifr.ifr_name, IFNAMSIZ);
         *ret = TAKE_FD(fd);
         return 0;
 }
@@ -248,6 +250,11 @@ static int configure(const char *name, json_t *net, struct ch_error *e)
                                 b[2], b[3], b[4], b[5]);
                 json_object_set_new(net, "host_mac", json_string(text));
         }
+        if (json_object_get(net, "mtu")) {
+                ifr.ifr_mtu = (int)json_integer_value(json_object_get(net, "mtu"));
+                if (ioctl(s, SIOCSIFMTU, &ifr) < 0)
+                        return tap_errno(e, errno, "Ioctl failed", "Setting MTU failed");
+        }
         if (ioctl(s, SIOCGIFFLAGS, &ifr) < 0)
                 return tap_errno(e, errno, "Ioctl failed", "Enabling tap interface failed");
         ifr.ifr_flags |= IFF_UP | IFF_RUNNING;
@@ -256,22 +263,30 @@ static int configure(const char *name, json_t *net, struct ch_error *e)
         return 0;
 }
 
+static void close_queues(int *fds, size_t n)
+{
+        while (n-- > 0)
+                close(fds[n]);
+        free(fds);
+}
+
 int ch_tap_open(json_t *net, enum ch_tap_mode mode, int **ret_fds, size_t *ret_n,
                 struct ch_error *e)
 {
         size_t n = (size_t)json_integer_value(json_object_get(net, "num_queues")) / 2;
-        const char *name = str(net, "tap");
+        const char *wanted = str(net, "tap");
+        char name[IFNAMSIZ] = "vmtap%d";
         bool exists;
         int *fds;
 
         if (mode == CH_TAP_OFF)
                 return 0;
-        if (!name)
-                name = "vmtap%d";
-        if (strlen(name) >= IFNAMSIZ) {
-                ch_fail(e, CH_OTHER, "Interface name too long (max length is 15): %s", name);
+        if (wanted && strlen(wanted) >= IFNAMSIZ) {
+                ch_fail(e, CH_OTHER, "Interface name too long (max length is 15): %s", wanted);
                 return tap_failed(e, "Open tap device failed");
         }
+        if (wanted)
+                memcpy(name, wanted, strlen(wanted) + 1);
         if (check_queues(name, n > 1, &exists, e) < 0)
                 return -1;
         if (!exists && mode == CH_TAP_REQUIRE) {
@@ -280,11 +295,12 @@ int ch_tap_open(json_t *net, enum ch_tap_mode mode, int **ret_fds, size_t *ret_n
         }
         fds = xcalloc(n, sizeof(*fds));
         for (size_t i = 0; i < n; i++) {
-                if (attach(name, n > 1, &fds[i], e) < 0 ||
-                    (i == 0 && configure(name, net, e) < 0 && (close(fds[0]), true))) {
-                        while (i-- > 0)
-                                close(fds[i]);
-                        free(fds);
+                if (attach(name, n > 1, &fds[i], e) < 0) {
+                        close_queues(fds, i);
+                        return -1;
+                }
+                if (i == 0 && configure(name, net, e) < 0) {
+                        close_queues(fds, 1);
                         return -1;
                 }
         }

@@ -23,6 +23,7 @@ static void put_first(struct ch_error *e, const char *text)
         }
 }
 
+static void put_firstv(struct ch_error *e, const char *fmt, va_list ap) CC_PRINTF(2, 0);
 static void put_firstv(struct ch_error *e, const char *fmt, va_list ap)
 {
         CC_FREE char *text = NULL;

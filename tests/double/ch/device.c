@@ -86,8 +86,8 @@ static void unlist(struct ch_vmm *vmm, const struct ch_device *dev)
 
         while (d->v[i] != dev)
                 i++;
-        d->n--;
-        memmove(&d->v[i], &d->v[i + 1], (d->n - i) * sizeof(*d->v));
+        for (d->n--; i < d->n; i++)
+                d->v[i] = d->v[i + 1];
 }
 
 /* True if a device of the configuration has been given this id, made or not. */
@@ -197,7 +197,7 @@ static int make(struct ch_vmm *vmm, enum ch_device_kind kind, json_t *config,
                 device_free(dev);
                 return -1;
         }
-        vmm->devices.v = xreallocarray(vmm->devices.v, vmm->devices.n + 1, sizeof(dev));
+        vmm->devices.v = xreallocarray(vmm->devices.v, vmm->devices.n + 1, sizeof(void *));
         vmm->devices.v[vmm->devices.n++] = dev;
         *ret = dev;
         return 0;
@@ -258,8 +258,7 @@ static int make_all(struct ch_vmm *vmm, struct ch_error *e)
         json_t *console = json_object_get(vmm->config, "console");
         struct ch_device *dev;
 
-        if (!cc_streq(str(console, "mode"), "Off") &&
-            make(vmm, CH_DEV_CONSOLE, console, &dev, e) < 0)
+        if (vmm->has_console && make(vmm, CH_DEV_CONSOLE, console, &dev, e) < 0)
                 return -1;
         for (size_t i = 0; i < CC_ARRAY_LEN(order); i++) {
                 if (make_member(vmm, i, e) == 0)
@@ -381,6 +380,7 @@ int ch_device_plug(struct ch_vmm *vmm, enum ch_device_kind kind, json_t *config,
                 return ch_wrap(e, "Error from device manager");
         }
         /* Without a slot the node stays, with what it holds: so it does in the real one. */
+        dev->plugged = true;
         if (place(dev, 0, e) < 0)
                 return ch_wrap(e, "Error from device manager");
         *ret = dev;
@@ -470,7 +470,7 @@ static json_t *node(const char *id)
 /* Addresses as a host with 46 bits of them gives: nobody may depend on them. */
 static json_t *bar(const struct ch_device *dev)
 {
-        bool disk = dev->kind == CH_DEV_DISK;
+        bool disk = dev->kind == CH_DEV_DISK && !dev->plugged;
         json_int_t base = disk ? 3891789824 - (json_int_t)524288 * dev->slot
                                : 70368735789056 - (json_int_t)8388608 * dev->slot;
 

@@ -34,6 +34,7 @@ struct ch_device {
         int *tap_fds;
         size_t n_taps;
         json_t *config; /* of a disk or NIC: what it was made from */
+        bool plugged;   /* into the running VM */
         bool pending;   /* removed, not ejected */
         int64_t ack_ns; /* what is left until the guest lets go; -1: not by itself */
         unsigned timer;

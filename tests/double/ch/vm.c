@@ -77,6 +77,9 @@ static int open_one(struct ch_vmm *vmm, const char *name, struct dbl_console **r
                         ch_fail_errno(e, err.sys);
                 else
                         json_object_set_new(config, "file", json_string(dbl_console_path(*ret)));
+        } else if (cc_streq(mode, "Tty")) {
+                dbl_console_fds(vmm->loop, isatty(STDIN_FILENO) ? STDIN_FILENO : -1, STDOUT_FILENO,
+                                on_input, vmm, ret);
         } else if (cc_streq(mode, "File") && str(config, "file")) {
                 r = open_file(str(config, "file"), e);
         } else if (cc_streq(mode, "Socket") && cc_streq(name, "console")) {
@@ -99,6 +102,7 @@ int ch_consoles_open(struct ch_vmm *vmm, struct ch_error *e)
         vmm->console = console;
         vmm->serial = serial;
         vmm->consoles = true;
+        vmm->has_console = !cc_streq(str(json_object_get(vmm->config, "console"), "mode"), "Off");
         return 0;
 }
 
@@ -320,10 +324,17 @@ int ch_vm_shutdown(struct ch_vmm *vmm, struct ch_error *e)
 
 int ch_vm_reboot(struct ch_vmm *vmm, struct ch_error *e)
 {
+        struct dbl_console *old = vmm->console;
+        int r;
+
         if (!vmm->owned)
                 return not_created(e);
+        /* The old PTY outlives the making of the new one, which therefore has another name. */
+        vmm->console = NULL;
         ch_vm_drop(vmm);
-        return ch_vm_boot(vmm, e);
+        r = ch_vm_boot(vmm, e);
+        dbl_console_free(old);
+        return r;
 }
 
 static int bad_transition(const struct ch_vmm *vmm, enum ch_state to, const char *verb,

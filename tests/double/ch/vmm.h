@@ -36,7 +36,8 @@ struct ch_vmm {
         enum ch_state state;
         struct ch_devices devices;
         struct dbl_console *console, *serial;
-        bool consoles; /* both of the configuration are open */
+        bool consoles;    /* both of the configuration are open */
+        bool has_console; /* and the virtio one is not off */
         struct dbl_guest *guest;
         int64_t balloon;        /* bytes the guest has given up; -1: what it was asked for */
         int64_t prefault_until; /* an OnDemand restore goes on until then */

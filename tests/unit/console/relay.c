@@ -1,80 +1,31 @@
 /*
- * The console relay as a process of its own, between a fake VMM (a sleeping child and a listening
- * "serial" socket) and clients. This program is also the relay: main() dispatches the hidden verb.
+ * The console relay as a process of its own, between a fake VMM with a listening "serial" socket
+ * and clients. This program is also the relay: main() dispatches the hidden verb.
  */
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "relay_fixture.h"
 
-#include <cmocka.h>
-
-#include "base/alloc.h"
-#include "base/fs.h"
-#include "console/console.h"
-
-#define WAIT_MS 5000
-
-struct fixture {
-        char *dir, *serial, *console, *log, *lock;
-        int listener; /* the VMM's serial socket */
-        int guest;    /* what the relay connected */
-        pid_t vmm;
-        int pidfd;
-        pid_t relay;
-};
-
-static int unix_socket(const char *path, bool server)
+static int open_serial(const char *driver, const char *run_dir, int vmm_pidfd, int *ret,
+                       struct cc_err *err)
 {
-        struct sockaddr_un addr = { .sun_family = AF_UNIX };
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CC_FREE char *path = cc_path_join(run_dir, "serial.sock");
+        int fd;
 
-        assert_true(strlen(path) < sizeof(addr.sun_path));
-        memcpy(addr.sun_path, path, strlen(path));
-        assert_true(fd >= 0);
-        if (server) {
-                assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-                assert_int_equal(listen(fd, 4), 0);
-        } else if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
-                close(fd);
-                return -1;
-        }
-        return fd;
-}
-
-static pid_t lock_pid(const struct fixture *f)
-{
-        CC_FREE char *text = NULL;
-
-        for (int i = 0; i < 200; i++) {
-                free(TAKE_PTR(text));
-                assert_int_equal(cc_read_file(f->lock, 256, &text, NULL, NULL), 0);
-                if (strstr(text, "console-relay\n"))
-                        return (pid_t)atoi(text);
-                usleep(10000);
-        }
-        fail_msg("the relay never wrote its pid: %s", text);
-        return -1;
+        (void)driver;
+        (void)vmm_pidfd;
+        fd = unix_socket(path, false);
+        if (fd < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+                return cc_fail_errno(err, errno, "connect to %s", path);
+        *ret = fd;
+        return 0;
 }
 
 static int start_relay(struct fixture *f, struct cc_err *err)
 {
         struct console_relay relay = {
-                .source = f->serial,
+                .driver = "test",
+                .run_dir = f->dir,
+                .open = open_serial,
+                .source = -1,
                 .listen_path = f->console,
                 .log_path = f->log,
                 .vmm_pidfd = f->pidfd,
@@ -82,17 +33,6 @@ static int start_relay(struct fixture *f, struct cc_err *err)
         };
 
         return console_relay_start(&relay, err);
-}
-
-static void start_vmm(struct fixture *f)
-{
-        f->vmm = fork();
-        if (f->vmm == 0) {
-                for (;;)
-                        pause();
-        }
-        f->pidfd = (int)syscall(SYS_pidfd_open, f->vmm, 0u);
-        assert_true(f->pidfd >= 0);
 }
 
 static int setup(void **state)
@@ -118,32 +58,6 @@ static int setup(void **state)
         return 0;
 }
 
-static void kill_vmm(struct fixture *f)
-{
-        if (f->vmm > 0) {
-                (void)kill(f->vmm, SIGKILL);
-                (void)waitpid(f->vmm, NULL, 0);
-                close(f->pidfd);
-                f->vmm = 0;
-        }
-}
-
-/* The relay is init's child, not ours: its pid is free (or a zombie nobody can see) once it is
- * gone; the lock tells without that race. */
-static bool relay_gone(struct fixture *f)
-{
-        for (int i = 0; i < WAIT_MS / 10; i++) {
-                int fd = -1;
-
-                if (cc_lock_try(f->lock, CC_LOCK_EXCLUSIVE, "test", &fd, NULL) == 0) {
-                        close(fd);
-                        return true;
-                }
-                usleep(10000);
-        }
-        return false;
-}
-
 static int teardown(void **state)
 {
         struct fixture *f = *state;
@@ -160,41 +74,6 @@ static int teardown(void **state)
         free(f->lock);
         free(f);
         return 0;
-}
-
-static void put(int fd, const void *data, size_t n)
-{
-        assert_int_equal(cc_write_all(fd, data, n, NULL), 0);
-}
-
-/* Read exactly n bytes, or fail after WAIT_MS. */
-static void get(int fd, void *data, size_t n)
-{
-        for (size_t done = 0; done < n;) {
-                struct pollfd p = { .fd = fd, .events = POLLIN };
-                ssize_t k;
-
-                if (poll(&p, 1, WAIT_MS) != 1)
-                        fail_msg("only %zu of %zu bytes came", done, n);
-                k = read(fd, (char *)data + done, n - done);
-                assert_true(k > 0);
-                done += (size_t)k;
-        }
-}
-
-static void expect(int fd, const char *text)
-{
-        char buf[256];
-
-        get(fd, buf, strlen(text));
-        assert_memory_equal(buf, text, strlen(text));
-}
-
-static void expect_silence(int fd)
-{
-        struct pollfd p = { .fd = fd, .events = POLLIN };
-
-        assert_int_equal(poll(&p, 1, 100), 0);
 }
 
 static void broadcast_and_typing(void **state)
@@ -330,20 +209,6 @@ static void a_client_that_never_reads(void **state)
         assert_true(total == 4u << 20);
         close(deaf);
         close(live);
-}
-
-static int count_fds(pid_t pid)
-{
-        char path[64];
-        CC_DIR DIR *d = NULL;
-        int n = 0;
-
-        (void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-        d = opendir(path);
-        assert_non_null(d);
-        while (readdir(d))
-                n++;
-        return n - 2;
 }
 
 static void fifty_cycles_leak_nothing(void **state)
@@ -505,9 +370,12 @@ static void failures_leave_nothing(void **state)
         struct cc_err err = CC_ERR_INIT;
         CC_FREE char *lock = cc_path_join(f->dir, "other.lock");
         CC_FREE char *sock = cc_path_join(f->dir, "other.sock");
-        CC_FREE char *nothing = cc_path_join(f->dir, "nothing.sock");
+        CC_FREE char *nothing = cc_path_join(f->dir, "nothing");
         struct console_relay relay = {
-                .source = nothing,
+                .driver = "test",
+                .run_dir = nothing,
+                .open = open_serial,
+                .source = -1,
                 .listen_path = sock,
                 .vmm_pidfd = f->pidfd,
                 .lock_path = lock,
@@ -538,6 +406,6 @@ int main(int argc, char **argv)
         };
 
         if (argc > 1 && strcmp(argv[1], CONSOLE_RELAY_VERB) == 0)
-                return console_relay_main(argc, argv);
+                return console_relay_main(argc, argv, open_serial);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

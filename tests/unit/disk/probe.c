@@ -138,6 +138,40 @@ static void test_hostile(void **state)
         refused(h, 100, UINT32_MAX, 4);
 }
 
+static void test_foreign(void **state)
+{
+        static const struct {
+                struct qcow2_info info;
+                int r; /* -1 refused, 0 as it is, 1 to be converted */
+        } rows[] = {
+                { { .version = 3, .virtual_size = 1 << 20 }, 0 },
+                { { .version = 3, .virtual_size = UINT64_C(1) << 46 }, 0 },
+                { { .version = 2, .virtual_size = 1 << 20 }, 1 },
+                { { .version = 3, .virtual_size = 1 << 20, .incompatible = 1 }, 1 },
+                { { .version = 3, .virtual_size = 1 << 20, .incompatible = 8 }, 1 },
+                { { .version = 3, .virtual_size = 1 << 20, .incompatible = 16 }, 1 },
+                { { .version = 3, .virtual_size = 1 << 20, .incompatible = 2 }, -1 },
+                { { .version = 3, .virtual_size = 1 << 20, .incompatible = 4 }, -1 },
+                { { .version = 3, .virtual_size = 1 << 20, .incompatible = 32 }, -1 },
+                { { .version = 3, .virtual_size = 1 << 20, .incompatible = UINT64_MAX }, -1 },
+                { { .version = 3, .virtual_size = 1 << 20, .backing_offset = 1 }, -1 },
+                { { .version = 2, .virtual_size = 1 << 20, .backing_offset = 1 }, -1 },
+                { { .version = 2, .virtual_size = 1 << 20, .crypt_method = 1 }, -1 },
+                { { .version = 3, .virtual_size = 511 }, -1 },
+                { { .version = 3, .virtual_size = (UINT64_C(1) << 46) + 1 }, -1 },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < CC_ARRAY_LEN(rows); i++) {
+                struct cc_err err = CC_ERR_INIT;
+                bool convert = false;
+                int r = qcow2_check_foreign(&rows[i].info, "x", &convert, &err);
+
+                assert_int_equal(r, rows[i].r < 0 ? -CC_INVALID : 0);
+                assert_int_equal(convert, rows[i].r > 0);
+        }
+}
+
 static void test_raw_and_odd_files(void **state)
 {
         struct cc_err err = CC_ERR_INIT;
@@ -162,6 +196,7 @@ int main(void)
                 cmocka_unit_test(test_good),
                 cmocka_unit_test(test_cut_short),
                 cmocka_unit_test(test_hostile),
+                cmocka_unit_test(test_foreign),
                 cmocka_unit_test(test_raw_and_odd_files),
         };
 

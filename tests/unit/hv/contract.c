@@ -1,10 +1,11 @@
 /*
- * What every driver promises, checked over every row of the driver table with the real VMM: launch,
- * find, stop, kill, a crash during launch, no leftovers, and that no descriptor of the caller lives
- * on in the VMM. The guest is COCOON_TEST_KERNEL (and COCOON_TEST_INITRD); without it the firmware
- * runs with an empty disk, which is enough for all of this. COCOON_TEST_READY names a line that the
- * guest prints when it is up: then the boot is awaited and timed. COCOON_TEST_POWER says that the
- * guest obeys its power button.
+ * What every driver promises, checked over every row of the driver table: launch, find, stop, kill,
+ * a crash during launch, no leftovers, and that no descriptor of the caller lives on in the VMM.
+ * QEMU is the real one; Cloud Hypervisor and Firecracker are COCOON_CH and COCOON_FC, without which
+ * their doubles stand in. The guest is COCOON_TEST_KERNEL (and COCOON_TEST_INITRD); without it the
+ * firmware (COCOON_TEST_FIRMWARE for Cloud Hypervisor) runs with an empty disk, which is enough for
+ * all of this. COCOON_TEST_READY names a line that the guest prints when it is up: then the boot is
+ * awaited and timed. COCOON_TEST_POWER says that the guest obeys its power button.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -42,10 +43,44 @@ struct fixture {
         struct hv_env env;
         struct vm_spec spec;
         struct hv_disk disk;
-        char *dir, *run, *log, *disk_path;
+        char *dir, *run, *log, *disk_path, *binary, *cmdline;
         char id[CC_ID_LEN + 1];
         bool usable;
 };
+
+/* A VMM that tests do not take from the host unless they are told to. */
+static char *binary_of(const struct hv_driver *drv)
+{
+        static const struct {
+                const char *driver, *variable, *build_path;
+        } rows[] = {
+                { "cloud-hypervisor", "COCOON_CH", "tests/double/ch/cloud-hypervisor" },
+                { "firecracker", "COCOON_FC", "tests/double/fc/firecracker" },
+        };
+        const char *build = getenv("COCOON_BUILD_ROOT");
+
+        for (size_t i = 0; i < CC_ARRAY_LEN(rows); i++) {
+                const char *given = getenv(rows[i].variable);
+
+                if (!cc_streq(rows[i].driver, drv->name))
+                        continue;
+                return given ? xstrdup(given)
+                             : cc_path_join(build ? build : ".", rows[i].build_path);
+        }
+        return NULL;
+}
+
+/* Where Cloud Hypervisor's firmware is looked for: the given one, or any bytes for a double. */
+static int make_firmware(struct fixture *f)
+{
+        const char *given = getenv("COCOON_TEST_FIRMWARE");
+        CC_FREE char *dir = cc_path_join(f->dir, "firmware");
+        CC_FREE char *path = cc_path_join(dir, "CLOUDHV.fd");
+
+        if (mkdir(dir, 0750) < 0)
+                return -1;
+        return given ? symlink(given, path) : cc_publish(path, "firmware", 8, 0600, NULL);
+}
 
 static int setup(void **state)
 {
@@ -64,8 +99,14 @@ static int setup(void **state)
                 return -1;
         close(fd);
         cc_id_new(f->id);
+        f->binary = binary_of(f->drv);
+        f->cmdline = xasprintf("%s panic=-1", f->drv->console_prefix);
+        if (make_firmware(f) < 0)
+                return -1;
         f->env = (struct hv_env){
+                .binary = f->binary,
                 .accel = "auto",
+                .root_dir = f->dir,
                 .cache_dir = f->dir,
                 .socket_wait_ms = 20000,
                 .grace_ms = 5000,
@@ -84,7 +125,7 @@ static int setup(void **state)
                 .memory = 256 * MIB,
                 .kernel = getenv("COCOON_TEST_KERNEL"),
                 .initrd = getenv("COCOON_TEST_INITRD"),
-                .cmdline = "console=ttyS0 loglevel=3 panic=-1",
+                .cmdline = f->cmdline,
                 .disks = &f->disk,
                 .n_disks = 1,
         };
@@ -105,6 +146,8 @@ static int teardown(void **state)
         free(f->run);
         free(f->log);
         free(f->disk_path);
+        free(f->binary);
+        free(f->cmdline);
         return r;
 }
 
@@ -176,14 +219,14 @@ static void test_launch_find_stop(void **state)
         launch(f, &proc);
         assert_int_equal(stat(sock, &st), 0);
         assert_true(S_ISSOCK(st.st_mode));
-        assert_int_equal(st.st_mode & 0777, 0600);
+        assert_int_equal(st.st_mode & 0077, 0);
 
         assert_int_equal(f->drv->find(f->run, f->log, proc.starttime, &found), 0);
         assert_int_equal(found.pid, proc.pid);
         assert_true(found.starttime == proc.starttime);
         vm_proc_clear(&found);
         assert_int_equal(f->drv->find(f->run, f->log, proc.starttime + 1, &found), -CC_NOT_FOUND);
-        assert_int_equal(f->drv->find(f->run, other, 0, &found), -CC_NOT_FOUND);
+        assert_int_equal(f->drv->find(other, other, 0, &found), -CC_NOT_FOUND);
 
         must(f->drv->state(&f->env, f->run, &hv, &err), &err);
         assert_int_equal(hv, HV_RUNNING);
@@ -228,7 +271,7 @@ static void test_crash_during_launch(void **state)
         struct fixture *f = fixture(state);
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         struct cc_err err = CC_ERR_INIT;
-        CC_FREE char *prefix = xasprintf("launch %s: ", f->drv->dir);
+        CC_FREE char *prefix = xasprintf("launch %s: ", f->drv->name);
         int64_t start = cc_monotonic();
 
         f->disk.format = "qcow2";
@@ -311,7 +354,8 @@ static void test_debug_is_the_launch(void **state)
          * launch passes as descriptors. */
         for (size_t i = 0; i < argv.len; i++)
                 if (!strstr(argv.v[i], "\"guid\"") && !strstr(argv.v[i], "memory-backend-") &&
-                    !strstr(argv.v[i], ",path=") && !cc_startswith(argv.v[i], "stdio,"))
+                    !strstr(argv.v[i], ",path=") && !cc_startswith(argv.v[i], "stdio,") &&
+                    !cc_streq(argv.v[i], "tty"))
                         assert_non_null(strstr(line, argv.v[i]));
         for (size_t i = 0; i < argv.len; i++)
                 assert_null(strstr(argv.v[i], "fd="));
@@ -329,26 +373,46 @@ static uint16_t free_port(void)
         return ntohs(a.sin_port);
 }
 
+/* What the guest has said so far: from the log that the VMM keeps, or collected from the console.
+ */
+static bool said(struct fixture *f, int console, struct cc_buf *heard, const char *text)
+{
+        CC_FREE char *path = NULL;
+        CC_FREE char *log = NULL;
+        char chunk[4096];
+        ssize_t n;
+
+        if (f->drv->console_log_name) {
+                path = cc_path_join(f->log, f->drv->console_log_name);
+                return cc_read_file(path, 1 << 20, &log, NULL, NULL) == 0 && strstr(log, text);
+        }
+        while ((n = read(console, chunk, sizeof(chunk))) > 0)
+                cc_buf_add(heard, chunk, (size_t)n);
+        return heard->len && strstr(heard->data, text);
+}
+
 static void test_boot(void **state)
 {
         struct fixture *f = fixture(state);
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         const char *ready = getenv("COCOON_TEST_READY");
-        CC_FREE char *path = NULL;
+        CC_BUF struct cc_buf heard = { 0 };
+        CC_CLOSE int console = -1;
         struct cc_err err = CC_ERR_INIT;
         int64_t start = cc_monotonic();
         bool up = false;
 
-        if (!ready || !f->spec.kernel || !f->drv->console_log_name) {
+        if (!ready || !f->spec.kernel) {
                 print_message("skipped: COCOON_TEST_KERNEL and COCOON_TEST_READY are not set\n");
                 skip();
         }
-        path = cc_path_join(f->log, f->drv->console_log_name);
         launch(f, &proc);
+        if (proc.console >= 0)
+                console = TAKE_FD(proc.console);
+        else if (!f->drv->console_log_name)
+                must(f->drv->console_open(f->run, proc.pidfd, &console, &err), &err);
         while (!up && cc_monotonic() - start < 90 * CC_NSEC_PER_SEC) {
-                CC_FREE char *text = NULL;
-
-                up = cc_read_file(path, 1 << 20, &text, NULL, NULL) == 0 && strstr(text, ready);
+                up = said(f, console, &heard, ready);
                 if (!up)
                         assert_int_equal(cc_pidfd_wait(proc.pidfd, 10), 0);
         }
@@ -401,11 +465,14 @@ static void test_full_machine(void **state)
         struct hv_forward forward = { .guest = 22 };
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         CC_STRV struct cc_strv names = { 0 };
+        CC_STRV struct cc_strv paths = { 0 };
         struct cc_err err = CC_ERR_INIT;
 
         for (size_t i = 0; i < n_disks; i++) {
+                cc_strv_addf(&paths, "%s.%zu", f->disk_path, i);
+                assert_int_equal(link(f->disk_path, paths.v[i]), 0);
                 cc_strv_addf(&names, "cocoon-layer%zu", i);
-                disks[i] = (struct hv_disk){ .path = f->disk_path,
+                disks[i] = (struct hv_disk){ .path = paths.v[i],
                                              .serial = names.v[i],
                                              .format = "raw",
                                              .ro = true,
@@ -496,6 +563,7 @@ static void test_tap_nics(void **state)
         }
         netns = xasprintf("/proc/%d/ns/net", (int)holder);
         f->spec.netns = netns;
+        f->spec.cpu = 2;
         f->spec.nics = nics;
         f->spec.n_nics = 2;
         launch(f, &proc);

@@ -70,13 +70,13 @@ static void test_refused(void **state)
                 { "{\"manifests\":[]}", CC_INVALID, "no manifests" },
                 { "{\"artifactType\":\"application/vnd.cocoonstack.os-image.v1+json\"," CONFIG
                   ",\"layers\":[" LAYER "]}",
-                  CC_UNSUPPORTED, "cloud images are not supported yet" },
+                  CC_UNSUPPORTED, "this is a disk image artifact" },
                 { "{\"artifactType\":\"application/vnd.cocoonstack.snapshot.v1+json\"," CONFIG
                   ",\"layers\":[" LAYER "]}",
                   CC_UNSUPPORTED, "snapshot" },
                 { "{" CONFIG ",\"layers\":[{\"mediaType\":"
                   "\"application/vnd.cocoonstack.disk.qcow2\",\"digest\":\"" D1 "\",\"size\":7}]}",
-                  CC_UNSUPPORTED, "cloud images are not supported yet" },
+                  CC_UNSUPPORTED, "this is a disk image artifact" },
         };
 
         for (size_t i = 0; i < CC_ARRAY_LEN(rows); i++) {

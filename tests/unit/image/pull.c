@@ -714,18 +714,6 @@ static void test_image_without_boot_files(void **state)
         double_registry_stop(&r);
 }
 
-static void test_urls_are_refused(void **state)
-{
-        struct world *w = *state;
-        IMAGE_RECORD struct image_record record = IMAGE_RECORD_INIT;
-        struct cc_err err = CC_ERR_INIT;
-
-        assert_int_equal(
-                image_pull(&w->env, "https://127.0.0.1/x.qcow2", false, &record, NULL, &err),
-                -CC_UNSUPPORTED);
-        assert_string_equal(err.msg, "cloud images are not supported yet by this version");
-}
-
 static void test_force_replaces_only_damaged_blobs(void **state)
 {
         struct world *w = *state;
@@ -896,7 +884,6 @@ int main(void)
                 T(test_pull_by_digest),
                 T(test_ten_thousand_layers),
                 T(test_image_without_boot_files),
-                T(test_urls_are_refused),
                 T(test_force_replaces_only_damaged_blobs),
                 T(test_two_processes_make_one_copy),
                 T(test_killed_pull_leaves_no_trouble),

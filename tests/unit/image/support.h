@@ -59,6 +59,8 @@ static inline void world_init_at(struct world *w, const char *dir)
         w->config.log_dir = xasprintf("%s/log", w->dir);
         w->config.pool_size = 2;
         w->config.layer_max_size = INT64_C(8) << 30;
+        w->config.cloudimg_max_size = INT64_C(20) << 30;
+        w->config.pull_conns = 4;
         world_open_store(w);
 }
 

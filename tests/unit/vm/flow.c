@@ -619,6 +619,6 @@ int main(int argc, char **argv)
         };
 
         if (argc > 1 && strcmp(argv[1], CONSOLE_RELAY_VERB) == 0)
-                return console_relay_main(argc, argv);
+                return console_relay_main(argc, argv, hv_console_open);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,210 @@
+/* cocoon snapshot list */
+#include <fnmatch.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/size.h"
+#include "base/timeutil.h"
+#include "cli/cli.h"
+#include "cli/list.h"
+
+struct options {
+        struct list_flags list;
+        const char *vm;
+};
+
+static void text_or(struct cc_buf *out, const char *text, bool raw)
+{
+        cc_buf_str(out, !cc_isempty(text) ? text : raw ? "" : "-");
+}
+
+static void put_size(struct cc_buf *out, int64_t bytes, bool raw)
+{
+        char text[24];
+
+        if (raw) {
+                cc_buf_printf(out, "%lld", (long long)bytes);
+                return;
+        }
+        cc_size_format(bytes, text);
+        cc_buf_str(out, text);
+}
+
+static void id_text(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct snapshot_record *)p)->id, raw);
+}
+
+static void name_text(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct snapshot_record *)p)->name, raw);
+}
+
+static void cpu_text(const void *p, bool raw, struct cc_buf *out)
+{
+        cc_buf_printf(out, "%lld", (long long)((const struct snapshot_record *)p)->config.cpu);
+}
+
+static void memory_text(const void *p, bool raw, struct cc_buf *out)
+{
+        put_size(out, ((const struct snapshot_record *)p)->config.memory, raw);
+}
+
+static void bytes_text(const void *p, bool raw, struct cc_buf *out)
+{
+        put_size(out, ((const struct snapshot_record *)p)->bytes, raw);
+}
+
+static void description_text(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct snapshot_record *)p)->description, raw);
+}
+
+static void created_text(const void *p, bool raw, struct cc_buf *out)
+{
+        const struct snapshot_record *s = p;
+        char text[CC_RFC3339_MAX];
+
+        if (raw)
+                cc_time_rfc3339(s->created_at, text);
+        else
+                cc_time_table(s->created_at, text);
+        cc_buf_str(out, text);
+}
+
+static void image_text(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct snapshot_record *)p)->config.image, raw);
+}
+
+static void hypervisor_text(const void *p, bool raw, struct cc_buf *out)
+{
+        text_or(out, ((const struct snapshot_record *)p)->hypervisor, raw);
+}
+
+static const struct list_field fields[] = {
+        { "id", "ID", false, id_text },
+        { "name", "NAME", false, name_text },
+        { "cpu", "CPU", true, cpu_text },
+        { "memory", "MEMORY", true, memory_text },
+        { "description", "DESCRIPTION", false, description_text },
+        { "created", "CREATED", false, created_text },
+        { "bytes", NULL, true, bytes_text },
+        { "image", NULL, false, image_text },
+        { "hypervisor", NULL, false, hypervisor_text },
+};
+
+static const char *const filter_keys[] = { "name", "image", "hypervisor", NULL };
+
+static bool match(const void *item, const char *key, const char *value)
+{
+        const struct snapshot_record *s = item;
+
+        if (cc_streq(key, "name"))
+                return fnmatch(value, s->name ? s->name : "", 0) == 0;
+        if (cc_streq(key, "image"))
+                return fnmatch(value, s->config.image ? s->config.image : "", 0) == 0;
+        return cc_streq(s->hypervisor, value);
+}
+
+static json_t *to_json(const void *item)
+{
+        return record_dump(&snapshot_record_type, item, RECORD_PUBLIC);
+}
+
+static const struct list_type snapshot_list_type = {
+        .empty = "No snapshots found.",
+        .fields = fields,
+        .n_fields = CC_ARRAY_LEN(fields),
+        .id = "id",
+        .filter_keys = filter_keys,
+        .match = match,
+        .json = to_json,
+};
+
+struct found {
+        struct snapshot_record **v;
+        size_t n;
+        const struct cc_strv *only; /* IDs, or NULL: all */
+};
+
+static int collect(void *ctx, struct snapshot_record *s, struct cc_err *err)
+{
+        struct found *f = ctx;
+
+        if (s->pending || (f->only && !cc_strv_has(f->only, s->id)))
+                return 0;
+        f->v = xreallocarray(f->v, f->n + 1, sizeof(struct snapshot_record *));
+        f->v[f->n] = xmalloc(sizeof(*s));
+        *f->v[f->n++] = *s;
+        *s = (struct snapshot_record)SNAPSHOT_RECORD_INIT; /* moved */
+        return 0;
+}
+
+static void found_clear(struct found *f)
+{
+        for (size_t i = 0; i < f->n; i++) {
+                snapshot_record_clear(f->v[i]);
+                free(f->v[i]);
+        }
+        free(f->v);
+}
+
+static int run(struct cli *cli, void *opts, struct cc_err *err)
+{
+        const struct options *o = opts;
+        ENGINE struct engine e = { 0 };
+        VM_RECORD struct vm_record vm = VM_RECORD_INIT;
+        CC_CLEANUP(found_clear) struct found found = { 0 };
+        CC_FREE const void **items = NULL;
+        struct list_type type = snapshot_list_type;
+        int r = list_check(&type, &o->list, err);
+
+        if (r == 0)
+                r = cli_engine(cli, &e, err);
+        if (r == 0 && *o->vm) {
+                r = cli_vm_get(cli, &e, o->vm, &vm, err);
+                found.only = &vm.snapshot_ids;
+                type.empty = "No snapshots found for VM.";
+        }
+        if (r == 0)
+                r = meta_snapshot_each(e.meta, collect, &found, err);
+        if (r < 0)
+                return r;
+        items = xcalloc(found.n + 1, sizeof(*items));
+        for (size_t i = 0; i < found.n; i++)
+                items[i] = found.v[i];
+        list_print(&type, &o->list, items, found.n);
+        return 0;
+}
+
+static const struct opt rows[] = {
+        { .name = "vm",
+          .type = OPT_STRING,
+          .offset = offsetof(struct options, vm),
+          .metavar = "VM",
+          .help = "only snapshots taken of this VM",
+          .complete = COMPLETE_VM },
+        { 0 },
+};
+
+static const struct opt_group groups[] = {
+        { rows, 0, NULL },
+        { list_opts, offsetof(struct options, list), "Output" },
+        { 0 },
+};
+
+const struct cmd cmd_snapshot_list = {
+        .path = "snapshot list",
+        .alias = "ls",
+        .args = "",
+        .help = "List snapshots",
+        .long_help = "Sorted by creation time. Filter keys: name and image (with wildcards), "
+                     "hypervisor. Fields for --format and --sort: id, name, cpu, memory, "
+                     "description, created, bytes (space on disk), image, hypervisor.",
+        .examples = "cocoon snapshot list\ncocoon snapshot list --vm web-1 --format name,bytes\n",
+        .opts = groups,
+        .size = sizeof(struct options),
+        .flags = CMD_STREAM,
+        .run = run,
+};

@@ -1,0 +1,32 @@
+/* The operations of the Firecracker driver, one group a file; fc.c binds them into the driver
+ * struct. */
+#pragma once
+
+#include "hv/driver.h"
+
+/* File names in the run dir. */
+#define FC_API_SOCK   "api.sock"
+#define FC_VSOCK_SOCK "vsock.uds"
+#define FC_PID        "fc.pid"
+
+/* In the log dir: Firecracker's own log, the one before it, and what it says before it has one. */
+#define FC_LOG     "firecracker.log"
+#define FC_LOG_OLD FC_LOG ".1"
+#define FC_STDERR  "stderr.log"
+
+/* Descriptor of the console's PTY master inside Firecracker (start.c says why it is there). */
+#define FC_CONSOLE_FD 3
+
+/* start.c: from a spec to a running guest. */
+int fc_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_proc *ret,
+              struct cc_err *err);
+int fc_debug(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
+             struct cc_strv *ret_copies, struct cc_err *err);
+int fc_debug_requests(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret,
+                      struct cc_err *err);
+int fc_console_open(const char *run_dir, int vmm_pidfd, int *ret, struct cc_err *err);
+extern const char *const fc_runtime_files[];
+
+/* stop.c: from a running guest to none. */
+int fc_stop(const struct hv_env *env, const char *run_dir, struct vm_proc *proc, int grace_ms,
+            struct cc_err *err);
