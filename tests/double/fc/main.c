@@ -123,9 +123,6 @@ static void on_signal(void *arg, int sig)
         sigaddset(&set, sig);
         (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
         (void)raise(sig);
-        sigemptyset(&set);
-        sigaddset(&set, sig);
-        (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int watch_signals(struct fcd_vm *vm, struct cc_err *err)
