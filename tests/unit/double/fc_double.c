@@ -420,18 +420,24 @@ static void test_clone(void **state)
         assert_int_equal(journal_count("violation", NULL), 0);
 }
 
-/* Files of two snapshots mixed, and a snapshot into a file that others use. */
+/* Two machines on one disk, a snapshot into a file that others use, files of two snapshots mixed.
+ */
 static void test_snapshot_violations(void **state)
 {
-        struct fc fc;
+        struct fc fc, twin;
 
         (void)state;
         boot(&fc, "vm");
         capture(&fc, "one");
         boot(&fc, "vm2");
+        assert_int_equal(ask(&fc, "PATCH", "/vm", PAUSED), 204);
+        /* Loaded beside it without a disk of its own. */
+        fc_start(&twin, "twin", NULL);
+        assert_int_equal(load(&twin, "one"), 204);
+        assert_int_equal(journal_count("violation", "cow.raw is in use by another one"), 1);
+        fc_end(&twin);
         assert_int_equal(mkdir("two", 0700), 0);
         assert_int_equal(link("one/mem", "two/mem"), 0);
-        assert_int_equal(ask(&fc, "PATCH", "/vm", PAUSED), 204);
         assert_int_equal(ask(&fc, "PUT", "/snapshot/create",
                              "{\"snapshot_path\":\"two/vmstate\",\"mem_file_path\":\"two/mem\"}"),
                          204);
