@@ -343,6 +343,26 @@ static void control(const char *line, const char *expected)
         assert_string_equal(answer, expected);
 }
 
+static void test_control(void **state)
+{
+        struct fc fc;
+
+        (void)state;
+        set("CONTROL", "hand");
+        boot(&fc, "off");
+        control("poweroff", "ok");
+        assert_int_equal(fc_wait(&fc, 100), -1);
+        assert_int_equal(ask(&fc, "GET", "/", NULL), 200);
+        control("nonsense", "error: unknown command nonsense");
+        fc_end(&fc);
+        boot(&fc, "again");
+        control("print hello", "ok");
+        assert_true(fc_console_wait(&fc, "hello", WAIT_MS));
+        control("reboot", "ok");
+        assert_int_equal(fc_wait(&fc, WAIT_MS), 0);
+        fc_end(&fc);
+}
+
 static void starts_with(const char *file, const char *text)
 {
         char head[16] = "";
@@ -457,11 +477,17 @@ static void test_snapshot_violations(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                double_test(test_well_mannered), double_test(test_manners),
-                double_test(test_versions),      double_test(test_repeats),
-                double_test(test_keys),          double_test(test_sigterm),
-                double_test(test_full_console),  double_test(test_io_uring),
-                double_test(test_clone),         double_test(test_snapshot_violations),
+                double_test(test_well_mannered),
+                double_test(test_manners),
+                double_test(test_versions),
+                double_test(test_repeats),
+                double_test(test_keys),
+                double_test(test_sigterm),
+                double_test(test_full_console),
+                double_test(test_control),
+                double_test(test_io_uring),
+                double_test(test_clone),
+                double_test(test_snapshot_violations),
         };
 
         if (!fc_is_double()) {
