@@ -126,7 +126,7 @@ clean()
 	pid=$(vm src .pid)
 	cocoon vm hibernate src --name asleep
 	[ "$(vm src .state)" = stopped ]
-	! kill -0 "$pid" 2>/dev/null
+	run ! kill -0 "$pid"
 	cocoon vm restore src asleep
 	knows src 'written by the source'
 	say src 'echo spoilt >/root/who; sync' >/dev/null
