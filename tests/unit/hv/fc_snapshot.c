@@ -4,6 +4,8 @@
  */
 #include "fc_fixture.h"
 
+#include "hv/fc/fc.h"
+
 struct clone {
         char id[CC_ID_LEN + 1];
         char *run, *log, *disk;
@@ -233,6 +235,36 @@ static void a_clone_of_what_is_gone(void **state)
         no_violations(f);
 }
 
+/* Zeroes in runs become holes, every other byte stays; a tail that is no page, too. */
+static void zeroes_become_holes(void **state)
+{
+        struct fixture *f = *state;
+        enum { PAGE = 4096, PAGES = 2048 };
+        CC_FREE char *path = cc_path_join(f->dir, "sparse");
+        CC_FREE char *want = xcalloc(PAGES + 1, PAGE);
+        CC_FREE char *got = NULL;
+        size_t size = PAGES * PAGE + 100;
+        struct cc_err err = CC_ERR_INIT;
+        struct stat st;
+        size_t n;
+
+        want[0] = 'a';
+        want[100 * PAGE - 1] = 'b';   /* the last byte of a page */
+        want[110 * PAGE] = 'c';       /* too little between the two */
+        want[1000 * PAGE + 17] = 'd'; /* in the middle of nothing */
+        want[size - 1] = 'e';
+        assert_ok(cc_publish(path, want, size, 0600, &err));
+        assert_int_equal(stat(path, &st), 0);
+        assert_true(st.st_blocks * 512 >= PAGES * PAGE);
+        fc_make_sparse(path);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_size, size);
+        assert_true(st.st_blocks * 512 < 64 * PAGE);
+        assert_ok(cc_read_file(path, 64 << 20, &got, &n, &err));
+        assert_memory_equal(got, want, size);
+        fc_make_sparse("/nonexistent/mem"); /* no error of anybody's */
+}
+
 static void restored_in_place(void **state)
 {
         struct fixture *f = *state;
@@ -409,6 +441,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 T(a_clone_beside_its_source),
                 T(a_clone_of_what_is_gone),
+                T(zeroes_become_holes),
                 T(restored_in_place),
                 T(replies_lost),
                 T(tampered),
