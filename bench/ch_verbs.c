@@ -132,8 +132,10 @@ static int by_value(const void *a, const void *b)
 
 static double median_ms(int64_t *v, int n)
 {
+        size_t middle = (size_t)n / 2;
+
         qsort(v, (size_t)n, sizeof(*v), by_value);
-        return (double)v[n / 2] / 1e6;
+        return (double)v[middle] / 1e6;
 }
 
 static void enter_namespaces(void)
@@ -166,15 +168,19 @@ static void load_argv(const char *dir, const char *socket, struct cc_strv *ret)
 int main(int argc, char **argv)
 {
         static const char *const names[VERBS] = { "ch.create", "ch.start", "ch.stop" };
-        int rounds = argc == 5 ? atoi(argv[1]) : 0;
+        long long wanted = 0;
+        int rounds;
         CC_STRV struct cc_strv vmm = { 0 };
         CC_FREE char *socket = argc == 5 ? cc_path_join(argv[4], "floor.sock") : NULL;
         CC_FREE char *disk = argc == 5 ? cc_path_join(argv[4], "cow.raw") : NULL;
 
-        if (rounds < 1 || rounds >= MAX_ROUNDS)
+        if (argc != 5 || cc_parse_i64(argv[1], &wanted) < 0 || wanted < 1 || wanted >= MAX_ROUNDS)
                 die("usage: ch_verbs ROUNDS COCOON EMPTY DIR");
+        rounds = (int)wanted;
         enter_namespaces();
         load_argv(argv[4], socket, &vmm);
+        if (vmm.len == 0)
+                die("no arguments for the VMM");
         for (int i = -1; i < rounds; i++) {
                 const char *const cocoon[VERBS][14] = {
                         { argv[2], "vm", "create", "--name", "bench", "--cpu", "1", "--memory",

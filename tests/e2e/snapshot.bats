@@ -310,7 +310,7 @@ goes_on()
 		nics as text|j snapshot.json '.config.nics = "1"'|nics
 		null disk|j cocoon.json '.storage_configs[0] = null'|storage_configs[0]
 		layer elsewhere|j cocoon.json '.storage_configs[0].path = "/etc/passwd"'|outside of cocoon
-		layer of another image|j cocoon.json ".storage_configs[0].path = \"$T/root/oci/blobs/$(printf 'a%.0s' {1..64}).erofs\""|is not one of its image
+		layer of another image|j cocoon.json ".storage_configs[0].path = \"$T/root/oci/blobs/$(printf 'a%.0s' {1..64}).erofs\""|is not 
 		climbing path|j cocoon.json ".storage_configs[0].path = \"$T/root/../../etc/passwd\""|not absolute and clean
 		relative path|j cocoon.json '.storage_configs[-1].path = "cow.raw"'|not absolute and clean
 		cow elsewhere|j cocoon.json '.storage_configs[-1].path = "/tmp/cow.raw"'|outside of cocoon

@@ -31,7 +31,7 @@ static const char *str(const json_t *obj, const char *key)
 
 static int detect(int fd, const char **ret_type, char **ret_backing, struct ch_error *e)
 {
-        unsigned char head[512];
+        unsigned char head[512] = { 0 };
         struct cc_cursor c = cc_cursor_init(head, sizeof(head));
         uint64_t at;
         uint32_t n;
