@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,9 +48,10 @@ bool fc_is_double(void)
         return !name || !*name;
 }
 
-/* A terminal whose slave is nobody's controlling terminal. Returns the slave. */
+/* A raw terminal whose slave is nobody's controlling terminal. Returns the slave. */
 static int open_terminal(int *ret_master)
 {
+        struct termios raw;
         char name[64];
         int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
         int slave;
@@ -57,8 +60,11 @@ static int open_terminal(int *ret_master)
             ptsname_r(master, name, sizeof(name)) != 0)
                 die("open a terminal");
         slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
-        if (slave < 0)
+        if (slave < 0 || tcgetattr(slave, &raw) < 0)
                 die(name);
+        cfmakeraw(&raw);
+        if (tcsetattr(slave, TCSANOW, &raw) < 0)
+                die("tcsetattr");
         *ret_master = master;
         return slave;
 }
@@ -98,7 +104,9 @@ static _Noreturn void child(const struct fc *fc, int slave, char **argv)
 {
         int err = open(fc->err, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-        if (setsid() < 0 || err < 0 || dup2(slave, 0) < 0 || dup2(slave, 1) < 0 || dup2(err, 2) < 0)
+        /* A test that is killed takes it along. */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || setsid() < 0 || err < 0 || dup2(slave, 0) < 0 ||
+            dup2(slave, 1) < 0 || dup2(err, 2) < 0)
                 _exit(126);
         (void)close_range(3, ~0U, 0);
         execv(fc_binary(), argv);
