@@ -69,6 +69,10 @@ void cc_run_result_free(struct cc_run_result *r);
 int cc_run(const char *const *argv, const void *input, size_t n, size_t max, int timeout_ms,
            struct cc_run_result *ret, struct cc_err *err);
 
+/* The same with an environment of its own (NULL-terminated; NULL: inherited). */
+int cc_run_env(const char *const *argv, const char *const *env, const void *input, size_t n,
+               size_t max, int timeout_ms, struct cc_run_result *ret, struct cc_err *err);
+
 /* cc_run() with 1 MiB per stream, where a non-zero status is an error quoting the tool's last
  * stderr line (stdout if stderr is empty). ret_out may be NULL. */
 int cc_run_ok(const char *const *argv, int timeout_ms, char **ret_out, struct cc_err *err);

@@ -5,7 +5,6 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/table.h"
@@ -15,7 +14,6 @@
 enum { BITS_NO_FILES = 4, BITS_DIRS = 16 };
 
 #define CANDIDATES_MAX 1000
-#define CONFLIST_MAX   (1 << 20)
 #define BUSY_MS        100 /* a busy store means no candidates, not a hanging shell */
 
 struct completion {
@@ -118,35 +116,17 @@ static void offer_snapshots(struct completion *c)
                 (void)meta_snapshot_each(m, offer_snapshot, c, NULL);
 }
 
-static void offer_conflist(struct completion *c, const char *path)
-{
-        CC_FREE char *text = NULL;
-        CC_JSON json_t *json = NULL;
-        const char *name = NULL;
-        size_t n;
-
-        if (cc_read_file(path, CONFLIST_MAX, &text, &n, NULL) < 0 ||
-            cc_json_parse(text, n, path, &json, NULL) < 0)
-                return;
-        if (cc_json_str(json, "name", &name, NULL) == 0 && name)
-                offer(c, name, "CNI network");
-}
-
 static void offer_networks(struct completion *c)
 {
-        CC_DIR DIR *d = NULL;
         META struct meta *m = NULL;
+        CC_STRV struct cc_strv names = { 0 };
+        struct net_env env = { 0 };
 
-        offer(c, "cocoon-builtin", "built-in network");
-        offer(c, "user", "user-mode network");
         (void)open_store(c, &m); /* for the configuration */
-        d = c->cli.config.cni_conf_dir ? opendir(c->cli.config.cni_conf_dir) : NULL;
-        for (struct dirent *e; d && (e = readdir(d));)
-                if (cc_endswith(e->d_name, ".conflist")) {
-                        CC_FREE char *path = cc_path_join(c->cli.config.cni_conf_dir, e->d_name);
-
-                        offer_conflist(c, path);
-                }
+        env.config = &c->cli.config;
+        net_offers(&env, &names);
+        for (size_t i = 0; i < names.len; i++)
+                offer(c, names.v[i], "network");
 }
 
 static void offer_bridges(struct completion *c)

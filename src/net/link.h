@@ -61,6 +61,11 @@ int link_add_veth(struct nl_sock *sk, const struct link_veth *v, struct cc_err *
 int link_add_address(struct nl_sock *sk, int index, uint32_t ip, unsigned prefix,
                      struct cc_err *err);
 
+/* The same for IPv6 (16 bytes), without duplicate address detection. A host without IPv6 is fine.
+ */
+int link_add_address6(struct nl_sock *sk, int index, const uint8_t ip[16], unsigned prefix,
+                      struct cc_err *err);
+
 /* The first IPv4 address of a device; CC_NOT_FOUND when it has none. */
 int link_address(struct nl_sock *sk, int index, uint32_t *ret_ip, unsigned *ret_prefix,
                  struct cc_err *err);

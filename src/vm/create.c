@@ -21,12 +21,16 @@
 #include "base/id.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/timeutil.h"
 #include "vm/internal.h"
 
 /* Two VMs sharing their first 8 characters of 40 random bits: a second draw is already unlikely. */
 #define MAX_DRAWS 16
 
 #define NAME_MAX_LEN 63
+
+/* The network's share of an undo that nobody can interrupt (network.md §2). */
+#define NET_ROLLBACK_NS (30 * CC_NSEC_PER_SEC)
 
 static int insert(struct engine *e, struct vm_record *vm, struct cc_err *err)
 {
@@ -195,6 +199,7 @@ static void roll_back(struct engine *e, const struct vm_plan *plan)
         int r = 0;
 
         cc_uninterruptible_begin();
+        env.deadline = cc_monotonic() + NET_ROLLBACK_NS;
         if (plan->net)
                 r = plan->net->delete (&env, vm, &err);
         if (r == 0)
