@@ -74,7 +74,7 @@ vmm_words()
 }
 
 @test "a URL becomes an image once: pulled, listed, up to date without a server, removed" {
-	local image
+	local id image vm
 
 	image=$(disk tiny-cloud)
 	with_web
@@ -90,6 +90,13 @@ vmm_words()
 	# The same disk under another name is the same blob.
 	cocoon image import tiny "$image"
 	[ "$(ls "$T/root/cloudimg/blobs" | wc -l)" = 1 ]
+
+	# A VM may name the URL at once.
+	ln -s "$image" "$T/www/again.qcow2"
+	vm=$(cocoon vm run -q --memory 512M --network user "http://$WEB/again.qcow2")
+	[ "$(field "$vm" .config.name)" = "cocoon-http---${WEB/:/-}-again.qcow2" ]
+	cocoon vm rm --force "$vm"
+	cocoon image rm "http://$WEB/again.qcow2"
 
 	kill "$HTTPD"
 	run -0 cocoon image pull "http://$WEB/tiny.qcow2"
