@@ -83,11 +83,15 @@ static int check_live(struct capture *c, struct cc_err *err)
         enum hv_state state;
         int r;
 
-        if (!vm_in_state(c->vm, VM_RUNNING) || vm_find_live(c->drv, c->vm, &c->proc) < 0) {
-                if (vm_in_state(c->vm, VM_RUNNING))
-                        cc_strset(&c->vm->state, VM_STATE_STALE);
+        if (!vm_in_state(c->vm, VM_RUNNING))
+                return not_running(c->vm, err);
+        r = vm_is_live(c->drv, c->vm, &c->proc, err);
+        if (r == 0) {
+                cc_strset(&c->vm->state, VM_STATE_STALE);
                 return not_running(c->vm, err);
         }
+        if (r < 0)
+                return r;
         r = c->drv->state(&c->env, c->vm->run_dir, &state, err);
         if (r < 0)
                 return r;

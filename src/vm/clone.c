@@ -130,18 +130,29 @@ static int prepare(struct clone *c, struct cc_err *err)
 
 static void default_name(struct clone *c)
 {
-        char id8[CC_ID8_LEN + 1];
-
         if (!cc_isempty(c->req->name)) {
                 cc_strset(&c->vm.config.name, c->req->name);
                 return;
         }
-        for (size_t i = 0; i < CC_ID8_LEN; i++)
-                id8[i] = (char)(c->vm.id[i] >= 'A' && c->vm.id[i] <= 'Z' ? c->vm.id[i] + 32
-                                                                         : c->vm.id[i]);
-        id8[CC_ID8_LEN] = '\0';
         free(c->vm.config.name);
-        c->vm.config.name = xasprintf("cocoon-clone-%s", id8);
+        c->vm.config.name = xasprintf("cocoon-clone-%.*s", CC_ID8_LEN, c->vm.id);
+}
+
+/* A cloud image learns its new identity from its seed. A snapshot of a later boot has none
+ * attached: then the clone's is added while it is loaded. */
+static void add_seed(struct vm_record *vm)
+{
+        struct vm_disk *d;
+
+        if (!cc_streq(vm->config.image_type, IMAGE_CLOUDIMG) || vm->config.windows)
+                return;
+        for (size_t i = 0; i < vm->storage_configs.len; i++)
+                if (cc_streq(vm_disk_at(vm, i)->role, "cidata"))
+                        return;
+        d = record_array_add(&vm_disk_type, &vm->storage_configs);
+        d->role = xstrdup("cidata");
+        d->ro = true;
+        d->path = cc_path_join(vm->run_dir, VM_SEED_NAME);
 }
 
 static int identify(struct clone *c, const char *id, struct cc_err *err)
@@ -183,6 +194,7 @@ static int identify(struct clone *c, const char *id, struct cc_err *err)
                 vm->net_bridge_dev = xstrdup(c->req->bridge);
         else if (cc_isempty(c->req->network) && !cc_isempty(c->rev.rec.net_bridge_dev))
                 vm->net_bridge_dev = xstrdup(c->rev.rec.net_bridge_dev);
+        add_seed(vm);
         vm_set_state(vm, VM_CREATING);
         return 0;
 }
@@ -205,6 +217,28 @@ static char *source_id(const struct clone *c)
                 return xstrdup(cc_basename(dir));
         }
         return xstrdup("");
+}
+
+/* The driver's own limits, with NICs that do not exist yet. */
+static int check_machine(const struct clone *c, struct cc_err *err)
+{
+        VM_SPEC_BUF struct vm_spec_buf b = { 0 };
+        CC_FREE struct hv_nic *nics = xcalloc((size_t)c->nics + 1, sizeof(*nics));
+        bool user = c->net && (c->net->caps & NET_CAP_USER);
+        int r = vm_spec_build(&c->vm, &b, err);
+
+        if (r < 0)
+                return r;
+        for (int64_t i = 0; i < c->nics; i++)
+                nics[i] = (struct hv_nic){
+                        .tap = user ? NULL : "tap",
+                        .mac = "02:00:00:00:00:01",
+                        .num_queues = 2 * c->vm.config.cpu,
+                        .queue_size = c->vm.config.queue_size,
+                };
+        b.spec.nics = nics;
+        b.spec.n_nics = (size_t)c->nics;
+        return c->rev.drv->check(&c->rev.env, &b.spec, err);
 }
 
 /* Several clones of one VM may hold it; verbs that change the source wait. */
@@ -281,6 +315,8 @@ static int reserve(struct clone *c, struct cc_err *err)
                 cc_id_new(id);
                 r = identify(c, id, err);
                 if (r == 0)
+                        r = check_machine(c, err);
+                if (r == 0)
                         r = vm_lock(c->e, id, "vm.clone", &c->lock, err);
                 if (r == 0)
                         r = lock_source(c, err);
@@ -317,7 +353,8 @@ static int make_network(struct clone *c, struct cc_err *err)
         if (r == 0 && c->nics > 0) {
                 specs = xcalloc((size_t)c->nics, sizeof(*specs));
                 for (int64_t i = 0; i < c->nics; i++)
-                        specs[i].index = (size_t)i;
+                        specs[i] = (struct net_spec){ .index = (size_t)i,
+                                                      .num_queues = vm_nic_queues(c->rev.drv) };
                 r = c->net->add(&env, &c->vm, specs, (size_t)c->nics, &c->vm.network_configs, err);
         }
         return r < 0 ? cc_wrap(err, "network") : 0;
@@ -333,6 +370,8 @@ static int make_files(struct clone *c, struct cc_err *err)
                 r = cc_mkdir_p(vm->run_dir, 0750, err);
         if (r == 0)
                 r = cc_mkdir_p(vm->log_dir, 0750, err);
+        if (r == 0)
+                r = vm_kernel_ready(c->rev.drv, &c->vm, err);
         if (r == 0)
                 r = snap_stage(c->rev.drv, c->rev.rec.data_dir, vm->run_dir, true, err);
         if (r == 0)
@@ -385,8 +424,11 @@ static int steps(struct clone *c, struct vm_proc *proc, struct cc_err *err)
                 r = cc_failpoint("clone.K4", err);
         if (r == 0)
                 r = revive_load(c->e, &c->rev, &how, &c->vm, proc, err);
-        if (r == 0)
+        if (r == 0) {
+                /* Before the guest speaks. */
+                vm_start_relay(c->e, c->rev.drv, &c->vm, proc);
                 r = cc_failpoint("clone.K6", err);
+        }
         if (r == 0)
                 r = revive_resume(c->e, &c->rev, &how, &c->vm, proc, err);
         if (r == 0)
@@ -449,7 +491,6 @@ int vm_clone(struct engine *e, const struct vm_clone_request *req, struct vm_rec
                 roll_back(&c, &proc);
                 return r;
         }
-        vm_start_relay(e, c.rev.drv, &c.vm, &proc);
         r = cc_failpoint("clone.K8", err);
         if (r == 0)
                 r = cc_failpoint("clone.K9", err);

@@ -190,8 +190,10 @@ static int gate(struct restore *r, const struct hv_driver *drv, const char *ref,
 /* R2. */
 static int stage(struct restore *r, struct cc_err *err)
 {
-        int e = cc_rm_rf(r->staging, err);
+        int e = vm_kernel_ready(r->rev.drv, &r->next, err);
 
+        if (e == 0)
+                e = cc_rm_rf(r->staging, err);
         if (e == 0)
                 e = cc_mkdir_p(r->staging, 0750, err);
         if (e == 0)
@@ -400,6 +402,9 @@ static int steps(struct restore *r, struct cc_err *err)
                 e = swap(r, err);
         if (e == 0)
                 e = revive_load(r->e, &r->rev, &how, &r->next, &proc, err);
+        /* Before the guest speaks. */
+        if (e == 0)
+                vm_start_relay(r->e, r->rev.drv, &r->next, &proc);
         if (e == 0)
                 e = revive_resume(r->e, &r->rev, &how, &r->next, &proc, err);
         if (e == 0)
@@ -408,7 +413,6 @@ static int steps(struct restore *r, struct cc_err *err)
                 e = finalize(r, &proc, err);
         if (e < 0)
                 return give_up(r, &proc, e, err);
-        vm_start_relay(r->e, r->rev.drv, &r->next, &proc);
         return cc_failpoint("restore.R8", err);
 }
 

@@ -353,14 +353,15 @@ int revival_rebase(struct engine *e, const struct revival *r, const char *dir, s
 }
 
 /* A spec whose disks are the snapshot's: also the seed disk, if it was attached. The record is
- * borrowed, cut and seen as a first boot. */
-static int build_spec(const struct revival *r, const struct vm_record *vm, struct vm_spec_buf *ret,
-                      struct cc_err *err)
+ * borrowed and seen as a first boot; only a clone may have more disks than its snapshot. */
+static int build_spec(const struct revival *r, const struct revive_how *how,
+                      const struct vm_record *vm, struct vm_spec_buf *ret, struct cc_err *err)
 {
         struct vm_record view = *vm;
 
-        (void)r;
         view.first_booted = false;
+        if (!how->clone)
+                view.storage_configs.len = r->hv.n_disks;
         return vm_spec_build(&view, ret, err);
 }
 
@@ -387,7 +388,7 @@ int revive_load(struct engine *e, const struct revival *r, const struct revive_h
         CC_FREE char *vms_dir = layout_vms_dir(e->config, r->drv->dir);
         struct hv_snapshot snap;
         struct hv_load load;
-        int e2 = build_spec(r, vm, &spec, err);
+        int e2 = build_spec(r, how, vm, &spec, err);
 
         if (e2 < 0)
                 return e2;
@@ -417,7 +418,7 @@ int revive_resume(struct engine *e, const struct revival *r, const struct revive
         CC_FREE char *vms_dir = layout_vms_dir(e->config, r->drv->dir);
         struct hv_snapshot snap;
         struct hv_load load;
-        int e2 = build_spec(r, vm, &spec, err);
+        int e2 = build_spec(r, how, vm, &spec, err);
 
         if (e2 < 0)
                 return e2;

@@ -245,31 +245,31 @@ static void add_ports(struct builder *b, int64_t n)
         }
 }
 
-static void add_disk(struct builder *b, const struct qemu_recipe *r,
-                     const struct qemu_bindings *bind, size_t i)
+int qemu_disk_options(const struct qemu_disk *d, const struct hv_disk *disk, size_t i, bool uefi,
+                      bool io_uring, json_t **ret_blockdev, json_t **ret_device)
 {
-        const struct qemu_disk *d = qemu_recipe_disk(r, i);
-        const struct hv_disk *disk = &bind->spec->disks[i];
         CC_FREE char *node = xasprintf("blk%zu", i);
         CC_FREE char *id = xasprintf("disk%zu", i);
-        CC_FREE char *addr = address(DISK_SLOT, i);
+        CC_FREE char *port = xasprintf("rp%lld", (long long)d->port);
+        CC_FREE char *addr = d->port ? xstrdup("0") : address(DISK_SLOT, i);
+        json_t *serial = d->serial ? json_string(d->serial) : NULL;
         json_t *file;
         json_t *blk;
         json_t *dev;
 
         file = json_pack("{s:s, s:s, s:s}", "driver", "file", "filename", disk->path, "aio",
-                         bind->io_uring ? "io_uring" : "threads");
+                         io_uring ? "io_uring" : "threads");
         blk = json_pack("{s:s, s:s}", "driver", d->format, "node-name", node);
         dev = json_pack("{s:s, s:s, s:s}", "driver", "virtio-blk-pci", "id", id, "drive", node);
-        if (d->serial && dev && json_object_set_new(dev, "serial", json_string(d->serial)) < 0)
-                b->bad = true;
-        if (!file || !blk || !dev) {
+        if (!file || !blk || !dev || (d->serial && !serial)) {
+                json_decref(serial);
                 json_decref(file);
                 json_decref(blk);
                 json_decref(dev);
-                b->bad = true;
-                return;
+                return -CC_INVALID;
         }
+        if (serial)
+                json_object_set_new(dev, "serial", serial);
         if (d->ro) {
                 json_object_set_new(blk, "read-only", json_true());
         } else {
@@ -280,16 +280,32 @@ static void add_disk(struct builder *b, const struct qemu_recipe *r,
         if (disk->direct && !d->ro && cc_streq(d->format, "raw"))
                 json_object_set_new(file, "cache", json_pack("{s:b}", "direct", 1));
         json_object_set_new(blk, "file", file);
-        json_object_set_new(dev, "bus", json_string("pcie.0"));
+        json_object_set_new(dev, "bus", json_string(d->port ? port : "pcie.0"));
         json_object_set_new(dev, "addr", json_string(addr));
-        if (i % FUNCTIONS == 0)
+        if (!d->port && i % FUNCTIONS == 0)
                 json_object_set_new(dev, "multifunction", json_true());
         json_object_set_new(dev, "num-queues", json_integer(d->queues));
         json_object_set_new(dev, "queue-size", json_integer(d->queue_size));
-        if (disk->boot && qemu_recipe_uefi(r))
+        if (disk->boot && uefi)
                 json_object_set_new(dev, "bootindex", json_integer(0));
-        opt_json(b, "-blockdev", blk);
-        opt_json(b, "-device", dev);
+        *ret_blockdev = blk;
+        *ret_device = dev;
+        return 0;
+}
+
+static void add_disk(struct builder *b, const struct qemu_recipe *r,
+                     const struct qemu_bindings *bind, size_t i)
+{
+        json_t *blockdev = NULL;
+        json_t *device = NULL;
+
+        if (qemu_disk_options(qemu_recipe_disk(r, i), &bind->spec->disks[i], i, qemu_recipe_uefi(r),
+                              bind->io_uring, &blockdev, &device) < 0) {
+                b->bad = true;
+                return;
+        }
+        opt_json(b, "-blockdev", blockdev);
+        opt_json(b, "-device", device);
 }
 
 static void add_netdev(struct builder *b, const struct qemu_recipe *r,

@@ -53,5 +53,10 @@ int qemu_argv(const struct qemu_recipe *r, const struct qemu_bindings *b, struct
  * MAC is not UTF-8. New reference. */
 json_t *qemu_nic_device(const struct qemu_nic *n, size_t i, const char *mac);
 
+/* Disk i as the arguments of blockdev-add and device_add, or of -blockdev and -device: node blk<i>,
+ * device disk<i>. -CC_INVALID (no text) when a string is not UTF-8. New references. */
+int qemu_disk_options(const struct qemu_disk *d, const struct hv_disk *disk, size_t i, bool uefi,
+                      bool io_uring, json_t **ret_blockdev, json_t **ret_device);
+
 /* The part of the command line that identifies a VM's process (qemu.md §4.2). Caller frees. */
 char *qemu_argv_needle(const char *log_dir);

@@ -37,6 +37,7 @@ static const struct field disk_fields[] = {
         F(qemu_disk, queues, FIELD_INT, FIELD_ALWAYS),
         F(qemu_disk, queue_size, FIELD_INT, FIELD_ALWAYS),
         F(qemu_disk, role, FIELD_STR, 0),
+        F(qemu_disk, port, FIELD_INT, 0),
 };
 static const struct record_type disk_type = {
         .what = "qemu.json disk",
@@ -164,6 +165,15 @@ static void fill_nic(const struct hv_nic *n, struct qemu_nic *q, bool *clamped)
                 q->pairs = MAX_PAIRS;
         q->queue_size = queue_size(n->queue_size, NIC_QUEUE_MIN, NIC_QUEUE_MAX, clamped);
         q->mtu = user ? 0 : n->mtu;
+}
+
+void qemu_recipe_plug_disk(struct qemu_recipe *r, const struct vm_spec *spec,
+                           const struct hv_disk *disk, int64_t port)
+{
+        bool clamped = false;
+
+        add_disk(spec, disk, r, &clamped);
+        qemu_recipe_disk(r, r->disks.len - 1)->port = port;
 }
 
 void qemu_recipe_nic_make(const struct hv_nic *nic, struct qemu_nic *ret)
@@ -300,6 +310,12 @@ static int check_disks(const struct qemu_recipe *r, struct cc_err *err)
                 if (d->queues < 1 || d->queues > MAX_DISK_QUEUES ||
                     !pow2_within(d->queue_size, DISK_QUEUE_MIN, DISK_QUEUE_MAX))
                         return cc_fail(err, CC_INVALID, "qemu.json: disk %zu: bad queues", i);
+                if (d->port && (d->port < QEMU_FREE_PORT || d->port >= QEMU_PORTS))
+                        return cc_fail(err, CC_INVALID, "qemu.json: disk %zu: bad port", i);
+                for (size_t k = 0; k < i && d->port; k++)
+                        if (qemu_recipe_disk(r, k)->port == d->port)
+                                return cc_fail(err, CC_INVALID,
+                                               "qemu.json: disks %zu and %zu share a port", k, i);
         }
         return 0;
 }

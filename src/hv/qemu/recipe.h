@@ -12,6 +12,7 @@
 #define QEMU_MAX_DISKS  128 /* slots 08-17, eight functions each */
 #define QEMU_MAX_NICS   8   /* root ports rp0-rp7 */
 #define QEMU_PORTS      16
+#define QEMU_FREE_PORT  8 /* the first that is not a NIC's */
 #define QEMU_AGENTS     4
 #define QEMU_SERIAL_LEN 20 /* virtio-blk's serial field */
 #define QEMU_RECIPE     "qemu.json"
@@ -22,6 +23,7 @@ struct qemu_disk {
         char *serial, *format, *role;
         bool ro;
         int64_t queues, queue_size;
+        int64_t port; /* root port it was plugged into while loading; 0: its fixed address */
 };
 
 struct qemu_nic {
@@ -81,6 +83,10 @@ void qemu_recipe_nic_free(struct qemu_nic *nic);
 /* Replace the NICs, except those of the old ones with keep[i]. */
 void qemu_recipe_set_nics(struct qemu_recipe *r, const struct hv_nic *nics, size_t n,
                           const bool *keep);
+
+/* Add a disk that was plugged into root port `port`. */
+void qemu_recipe_plug_disk(struct qemu_recipe *r, const struct vm_spec *spec,
+                           const struct hv_disk *disk, int64_t port);
 
 /* `text` comes from anywhere: every value the argv builder relies on is checked. CC_INVALID. */
 int qemu_recipe_parse(const char *text, size_t n, struct qemu_recipe *ret, struct cc_err *err);

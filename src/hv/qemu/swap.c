@@ -124,6 +124,61 @@ static int for_id(struct qmp *q, const char *command, const char *key, const cha
         return qmp_command(q, command, json_pack("{s:s}", key, id), QMP_COMMAND_MS, NULL, err);
 }
 
+static int free_port(const struct qemu_recipe *recipe, int64_t *ret, struct cc_err *err)
+{
+        for (int64_t port = QEMU_FREE_PORT; port < QEMU_PORTS; port++) {
+                bool used = false;
+
+                for (size_t i = 0; i < recipe->disks.len; i++)
+                        used = used || qemu_recipe_disk(recipe, i)->port == port;
+                if (!used) {
+                        *ret = port;
+                        return 0;
+                }
+        }
+        return cc_fail(err, CC_UNSUPPORTED, "qemu: no free hot-plug port (8 in use)");
+}
+
+/* A disk that the snapshot did not have. qemu.json tells of it at once, for the next snapshot. */
+static int plug_disk(struct qmp *q, struct qemu_recipe *recipe, const struct vm_spec *spec,
+                     size_t i, struct cc_err *err)
+{
+        json_t *blockdev = NULL;
+        json_t *device = NULL;
+        int64_t port = 0;
+        int r = free_port(recipe, &port, err);
+
+        if (r < 0)
+                return r;
+        qemu_recipe_plug_disk(recipe, spec, &spec->disks[i], port);
+        if (qemu_disk_options(qemu_recipe_disk(recipe, i), &spec->disks[i], i, false, false,
+                              &blockdev, &device) < 0)
+                return cc_fail(err, CC_INVALID, "qemu: a path or name is not valid UTF-8");
+        r = qmp_command(q, "blockdev-add", blockdev, QMP_COMMAND_MS, NULL, err);
+        if (r < 0) {
+                json_decref(device);
+                return r;
+        }
+        return qmp_command(q, "device_add", device, QMP_COMMAND_MS, NULL, err);
+}
+
+static int plug_disks(struct qmp *q, struct qemu_recipe *recipe, const struct vm_spec *spec,
+                      struct cc_err *err)
+{
+        CC_FREE char *path = cc_path_join(spec->run_dir, QEMU_RECIPE);
+        CC_FREE char *text = NULL;
+        int r = 0;
+
+        if (recipe->disks.len >= spec->n_disks)
+                return 0;
+        while (r == 0 && recipe->disks.len < spec->n_disks)
+                r = plug_disk(q, recipe, spec, recipe->disks.len, err);
+        if (r < 0)
+                return r;
+        text = qemu_recipe_text(recipe);
+        return cc_publish(path, text, strlen(text), 0600, err);
+}
+
 int qemu_rewire(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
                 const struct vm_proc *proc, struct cc_err *err)
 {
@@ -135,9 +190,11 @@ int qemu_rewire(const struct hv_env *env, const struct vm_spec *spec, const stru
         if (!how->clone)
                 return 0;
         r = qemu_read_recipe(spec->run_dir, &recipe, err);
-        if (r < 0 || recipe.nics.len == 0)
+        if (r < 0 || (recipe.nics.len == 0 && recipe.disks.len == spec->n_disks))
                 return r;
         r = connect_to(spec->run_dir, proc, &q, err);
+        if (r == 0)
+                r = plug_disks(q, &recipe, spec, err);
         for (size_t i = 0; i < recipe.nics.len && r == 0; i++) {
                 CC_FREE char *id = xasprintf("nic%zu", i);
 
