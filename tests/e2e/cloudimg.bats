@@ -5,6 +5,9 @@
 
 load lib
 
+# UEFI takes its time when it is emulated on a busy machine.
+export BATS_TEST_TIMEOUT=600
+
 setup()
 {
 	cocoon_setup
@@ -64,6 +67,13 @@ refused()
 field()
 {
 	cocoon vm inspect "$1" | jq -r "$2"
+}
+
+# wait_boot VM REGEX: until the guest has printed it, at this boot or an earlier one. What QEMU copies to
+# the log is cheaper to look at, on a busy machine, than a console to attach to.
+wait_boot()
+{
+	wait_for 240 grep -aqE -- "$2" "$T/log/qemu/$(field "$1" .id)/console.log"
 }
 
 vmm_words()
@@ -213,8 +223,8 @@ vmm_words()
 	# The password is there, and nowhere else.
 	[ "$(grep -rlaF geheim "$T/run" "$T/log" "$T/root/meta")" = "$(field one '.storage_configs[-1].path')" ]
 	ip=$(field one '[.network_configs[].network.ip] | join(",")')
-	wait_console one "cocoon-tiny seed: instance=$(field one .id) user=alice mounts=1 network=2"
-	wait_console one "cocoon-tiny ready: hostname=one disks=4 net=$ip"
+	wait_boot one "cocoon-tiny seed: instance=$(field one .id) user=alice mounts=1 network=2"
+	wait_boot one "cocoon-tiny ready: hostname=one disks=4 net=$ip"
 	run -0 console one 'echo kept >/srv/data/kept; sync; ip route | head -n 2'
 	[[ $output == *"default via"* ]]
 
@@ -230,8 +240,8 @@ vmm_words()
 
 	cocoon vm start one
 	[ "$(vmm_words one | grep -c cidata.img)" = 0 ]
-	wait_console one 'cocoon-tiny seed: none'
-	wait_console one "cocoon-tiny ready: hostname=one disks=3 net=$ip"
+	wait_boot one 'cocoon-tiny seed: none'
+	wait_boot one "cocoon-tiny ready: hostname=one disks=3 net=$ip"
 	run -0 console one 'cat /srv/data/kept'
 	[[ $output == *kept* ]]
 	cocoon vm rm --force one
@@ -246,7 +256,7 @@ vmm_words()
 	[ "$(field late .state)" = error ]
 	cocoon vm start late
 	vmm_words late | grep -q cidata.img
-	wait_console late 'cocoon-tiny seed: instance='
+	wait_boot late 'cocoon-tiny seed: instance='
 	[ "$(field late .first_booted)" = true ]
 }
 
@@ -256,7 +266,7 @@ vmm_words()
 	need mtype
 	cocoon image import tiny "$(disk tiny-cloud)"
 	cocoon vm run --name source --memory 512M --network user --password geheim tiny
-	wait_console source 'cocoon-tiny ready: hostname=source'
+	wait_boot source 'cocoon-tiny ready: hostname=source'
 	cocoon snapshot save --name saved source
 	cocoon vm clone --name copy saved
 	seed=$(field copy '.storage_configs[-1].path')
@@ -298,7 +308,7 @@ local-hostname: 'copy'" ]
 	[ -s "$T/run/qemu/$(field win .id)/efivars.fd" ]
 	COCOON_QEMU_BALLOON=true cocoon vm start win
 	[ "$(vmm_words win | grep -c virtio-balloon)" = 0 ]
-	wait_console win 'cocoon-tiny ready: '
+	wait_boot win 'cocoon-tiny ready: '
 	with_tiny_oci
 	refused "--windows requires cloudimg (UEFI boot), got OCI direct boot image" \
 		cocoon vm create --windows --network user oci
@@ -344,7 +354,7 @@ vmm_disks()
 	grep -q '^# without the cloud-init disk' debug.sh
 	bash debug.sh >"$T/out" 2>&1 <>/dev/zero 3>&- &
 	GUEST=$!
-	wait_for 90 grep -q 'cocoon-tiny ready: hostname=' "$T/out"
+	wait_for 240 grep -q 'cocoon-tiny ready: hostname=' "$T/out"
 	[ "$(qemu-img info -U --output=json "$T/cow-dbg.qcow2" | jq '."virtual-size"')" = $((12 << 30)) ]
 	pkill -P "$GUEST" || true
 	wait "$GUEST" || true
