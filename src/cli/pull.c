@@ -63,10 +63,8 @@ static void layer_progress(struct pull_progress *p, const struct image_progress 
 static void on_progress(void *ctx, const struct image_progress *now)
 {
         static const char *const steps[] = {
-                [IMAGE_RESOLVE] = "resolving",
-                [IMAGE_CONVERT] = "converting",
-                [IMAGE_COMMIT] = "committing",
-                [IMAGE_DONE] = "done",
+                [IMAGE_RESOLVE] = "resolving",    [IMAGE_CONVERT] = "converting",
+                [IMAGE_COMMIT] = "committing",    [IMAGE_DONE] = "done",
                 [IMAGE_DOWNLOAD] = "downloading",
         };
         struct pull_progress *p = ctx;

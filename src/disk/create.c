@@ -50,7 +50,7 @@ static bool mkfs_knows_features(void)
                mke2fs_is_new(result.err.data);
 }
 
-void disk_mkfs_argv(const char *path, struct cc_strv *ret)
+static void mkfs_argv(const char *path, bool features, struct cc_strv *ret)
 {
         static const char *const fixed[] = {
                 "mkfs.ext4", "-F", "-m", "0", "-q", "-E", MKFS_EXTENDED
@@ -58,19 +58,35 @@ void disk_mkfs_argv(const char *path, struct cc_strv *ret)
 
         for (size_t i = 0; i < CC_ARRAY_LEN(fixed); i++)
                 cc_strv_add(ret, fixed[i]);
-        if (mkfs_knows_features()) {
+        if (features) {
                 cc_strv_add(ret, "-O");
                 cc_strv_add(ret, MKFS_FEATURES);
         }
         cc_strv_add(ret, path);
 }
 
+void disk_mkfs_argv(const char *path, struct cc_strv *ret)
+{
+        mkfs_argv(path, mkfs_knows_features(), ret);
+}
+
+/* Asking for the version costs a process, and almost every mkfs.ext4 knows the features: it is
+ * asked when it has failed. */
 static int mkfs_ext4(const char *path, struct cc_err *err)
 {
-        CC_STRV struct cc_strv argv = { 0 };
+        struct cc_err why = CC_ERR_INIT;
+        CC_STRV struct cc_strv with = { 0 };
+        CC_STRV struct cc_strv without = { 0 };
+        int r;
 
-        disk_mkfs_argv(path, &argv);
-        return cc_run_ok((const char *const *)argv.v, TOOL_MS, NULL, err);
+        mkfs_argv(path, true, &with);
+        r = cc_run_ok((const char *const *)with.v, TOOL_MS, NULL, &why);
+        if (r == 0)
+                return 0;
+        if (r == -CC_CANCELED || r == -CC_TIMEOUT || r == -CC_UNAVAILABLE || mkfs_knows_features())
+                return cc_err_copy(err, &why);
+        mkfs_argv(path, false, &without);
+        return cc_run_ok((const char *const *)without.v, TOOL_MS, NULL, err);
 }
 
 static int make_raw(const char *path, int64_t size, const char *fstype, struct cc_err *err)

@@ -36,6 +36,7 @@ enum {
         HV_CAP_ELF_KERNEL = 1 << 18,  /* boots an uncompressed ELF kernel, no bzImage */
         HV_CAP_ONE_QUEUE = 1 << 19,   /* TAP devices must have a single queue pair */
         HV_CAP_DISK_REQUEUE = 1 << 20, /* a clone may have other disk queue sizes */
+        HV_CAP_VCPU_MAX = 1 << 21,    /* knows vCPUs to plug later beside those to boot with */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */
@@ -88,6 +89,8 @@ struct vm_spec {
         const struct hv_forward *forwards; /* on the user-mode stack of NIC 0 */
         size_t n_forwards;
         const char *netns; /* "" host namespace */
+        /* HV_CAP_VCPU_MAX, for `vm debug`: other values than the driver's own choice; 0: that. */
+        int64_t max_cpu, balloon; /* balloon in bytes */
 };
 
 /* A process that the record can name again. */

@@ -152,8 +152,30 @@ static void add_nics(struct vm_plan *plan)
         }
 }
 
-int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, struct vm_debug *ret,
-             struct cc_err *err)
+static int check_request(const struct vm_debug_request *how, const struct hv_driver *drv,
+                         struct cc_err *err)
+{
+        const struct {
+                bool given;
+                const char *flag;
+        } rows[] = {
+                { how->max_cpu, "--max-cpu" },
+                { how->balloon, "--balloon" },
+                { !cc_isempty(how->ch_binary), "--ch" },
+        };
+        int r = 0;
+
+        if (how->max_cpu < 0 || how->balloon < 0 || how->balloon > INT64_MAX >> 20)
+                return cc_fail(err, CC_USAGE, "--max-cpu and --balloon cannot be %lld and %lld",
+                               (long long)how->max_cpu, (long long)how->balloon);
+        for (size_t i = 0; i < CC_ARRAY_LEN(rows) && r == 0; i++)
+                if (rows[i].given)
+                        r = hv_require(drv, HV_CAP_VCPU_MAX, rows[i].flag, err);
+        return r;
+}
+
+int vm_debug(struct engine *e, const struct vm_request *req, const struct vm_debug_request *how,
+             struct vm_debug *ret, struct cc_err *err)
 {
         VM_PLAN struct vm_plan plan = { 0 };
         VM_SPEC_BUF struct vm_spec_buf spec = { 0 };
@@ -167,8 +189,12 @@ int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, st
         /* The one thing that is made: it belongs to the image, and only its locks keep it now. */
         r = vm_kernel_ready(plan.drv, &plan.vm, err);
         image_unlock(&plan.blob_locks);
+        if (r == 0)
+                r = check_request(how, plan.drv, err);
         if (r < 0)
                 return r;
+        if (!cc_isempty(how->ch_binary))
+                plan.env.binary = how->ch_binary;
         cc_id_new(id);
         r = vm_plan_identify(e, &plan, id, err);
         if (r < 0)
@@ -181,8 +207,10 @@ int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, st
                 r = vm_plan_check(&plan, err);
         if (r < 0)
                 return r;
-        move_files(&plan, cow);
+        move_files(&plan, how->cow);
         r = vm_spec_build(&plan.vm, &spec, err);
+        spec.spec.max_cpu = how->max_cpu;
+        spec.spec.balloon = how->balloon << 20;
         if (r == 0)
                 r = plan.drv->debug(&plan.env, &spec.spec, &d.argv, &copies, err);
         if (r < 0)

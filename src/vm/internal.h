@@ -135,6 +135,10 @@ int vm_seed_check(const struct config *c, const struct vm_record *vm, const char
 int vm_seed_write(const struct config *c, const struct vm_record *vm, const char *user,
                   const char *password, struct cc_err *err);
 
+/* Once no VMM has it any more and no start will attach it, the seed needs no credentials: it is
+ * written anew without them. Best effort, logged. */
+void vm_seed_forget(const struct config *c, const struct vm_record *vm, const char *tag);
+
 /* ---- start.c ---- */
 
 /* The identity of the VMM in the record. */

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
 #include "disk/cidata.h"
 #include "vm/internal.h"
 
@@ -83,4 +85,15 @@ int vm_seed_write(const struct config *c, const struct vm_record *vm, const char
                 return 0;
         collect(c, vm, user, password, &s);
         return cidata_write(&s.data, disk->path, err);
+}
+
+void vm_seed_forget(const struct config *c, const struct vm_record *vm, const char *tag)
+{
+        const struct vm_disk *disk = seed_disk(vm);
+        struct cc_err err = CC_ERR_INIT;
+
+        if (!disk || !vm->first_booted || !cc_exists(disk->path))
+                return;
+        if (vm_seed_write(c, vm, NULL, NULL, &err) < 0)
+                cc_warn(tag, "vm %s: %s", vm->id, err.msg);
 }

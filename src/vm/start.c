@@ -200,6 +200,7 @@ static int make_ready(struct engine *e, const struct hv_driver *drv, const struc
         if (r < 0)
                 return r;
         vm_remove_runtime(drv, vm, "vm.start");
+        vm_seed_forget(e->config, vm, "vm.start");
         /* Nobody may take the dead process for the new one: the record's identity goes before the
          * new pid file comes. */
         if (vm->proc) {

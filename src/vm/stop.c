@@ -89,6 +89,7 @@ int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_reco
                 return stop_failed(e, drv, vm, err);
         vm_quiesce(e, vm);
         vm_remove_runtime(drv, vm, "vm.stop");
+        vm_seed_forget(e->config, vm, "vm.stop");
         r = cc_failpoint("stop.P3", err);
         if (r == 0)
                 r = commit_stopped(e, vm, live || !was_running, err);

@@ -65,11 +65,17 @@ struct vm_debug {
 void vm_debug_clear(struct vm_debug *d); /* also the cleanup function */
 #define VM_DEBUG CC_CLEANUP(vm_debug_clear)
 
+/* What only `vm debug` can ask for. */
+struct vm_debug_request {
+        const char *cow;          /* "" cow-<name>.raw, or .qcow2 */
+        const char *ch_binary;    /* "" as configured */
+        int64_t max_cpu, balloon; /* 0: as at a start; balloon in MiB */
+};
+
 /* Validate as vm_create would and return the launch; creates nothing. Files and sockets are below
- * the directory the commands will run in: debug-<name>/, and `cow` ("" cow-<name>.raw, or .qcow2).
- */
-int vm_debug(struct engine *e, const struct vm_request *req, const char *cow, struct vm_debug *ret,
-             struct cc_err *err);
+ * the directory the commands will run in: debug-<name>/, and the copy-on-write disk. */
+int vm_debug(struct engine *e, const struct vm_request *req, const struct vm_debug_request *how,
+             struct vm_debug *ret, struct cc_err *err);
 
 /* By ID, each under its VM lock. Already running / already stopped is success. */
 int vm_start(struct engine *e, const char *id, struct cc_err *err);

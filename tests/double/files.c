@@ -120,9 +120,11 @@ static bool send_body(struct double_files *s, int fd, const char *data, size_t n
         bool stall = n > s->stall_at && n > PROBE_LEN && take(&s->stall);
         bool cut = !stall && n > s->cut_at && n > PROBE_LEN && take(&s->cut);
         size_t limit = stall ? s->stall_at : cut ? s->cut_at : n;
-        bool ok = send_all(fd, data, limit);
+        bool ok;
 
+        /* Before the client can have them. */
         atomic_fetch_add(&s->seen.bytes, (long long)limit);
+        ok = send_all(fd, data, limit);
         if (stall)
                 wait_stop(s, fd);
         return ok && !stall && !cut && !s->no_length;
@@ -154,7 +156,10 @@ static bool serve_file(struct double_files *s, int fd, const char *request)
                 return reply(fd, s->busy_status, "");
         validators(s, valid, sizeof(valid));
         n = snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\n%s", partial ? 206 : 200, valid);
-        if (partial)
+        if (partial && s->no_total)
+                n += snprintf(head + n, sizeof(head) - (size_t)n,
+                              "Content-Range: bytes %llu-%llu/*\r\n", from, to);
+        else if (partial)
                 n += snprintf(head + n, sizeof(head) - (size_t)n,
                               "Content-Range: bytes %llu-%llu/%zu\r\n",
                               from + (s->wrong_range && from ? 1 : 0), to, s->len);

@@ -20,6 +20,7 @@ struct double_files {
         bool no_length;        /* and without Content-Length: the end is the end */
         bool no_validator;     /* neither ETag nor Last-Modified */
         bool weak;             /* a weak ETag, and Last-Modified */
+        bool no_total;         /* a 206 that does not tell the size of the file */
         bool ignore_if_range;  /* 206 although the file changed */
         bool wrong_range;      /* a 206 for other bytes than asked for */
         bool slow_connections; /* answers wait until two connections are there */

@@ -112,7 +112,6 @@ fails()
 		fails "${flag%%=*} is not supported yet by this version" vm run "$flag" img
 		fails "${flag%%=*} is not supported yet by this version" vm create "$flag" img
 	done
-	fails '--max-cpu is not supported yet by this version' vm debug --max-cpu 4 img
 }
 
 @test "global flags are accepted anywhere and the last one wins" {

@@ -60,6 +60,9 @@ vmm_words()
 	[[ $TERMINAL_OUTPUT == *web*alice*root*"inet $ip/"* ]]
 	terminal_run 'findmnt -no SOURCE,FSTYPE /mnt/data1; df --output=size -BG / | tail -n 1; ip route'
 	[[ $TERMINAL_OUTPUT == *"/dev/vdb ext4"*1[12]G*"default via 10.88.0.1"* ]]
+	# It finds nothing wrong with what we wrote, apart from age.
+	terminal_run 'sudo cloud-init schema --system' 120 || true
+	[[ $TERMINAL_OUTPUT != *"schema errors"* ]]
 	terminal_run 'ls /dev/disk/by-label; echo kept | sudo tee /mnt/data1/kept; sync'
 	[[ $TERMINAL_OUTPUT == *CIDATA* ]]
 	terminal_close

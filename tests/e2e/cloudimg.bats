@@ -200,11 +200,13 @@ vmm_words()
 	image=$(disk tiny-cloud)
 	with_net
 	cocoon image import tiny "$image"
-	cocoon vm run --name one --memory 512M --nics 2 --user alice --storage 11G \
+	cocoon vm run --name one --memory 512M --nics 2 --user alice --password geheim --storage 11G \
 		--data-disk size=64M,mount=/srv/data --data-disk size=16M,fstype=none,mount= tiny
 	[ "$(stat -c '%a %s' "$(field one '.storage_configs[-1].path')")" = "600 1048576" ]
 	[ "$(field one '[.storage_configs[].role] | join(" ")')" = "cow data data cidata" ]
 	vmm_words one | grep -q cidata.img
+	# The password is there, and nowhere else.
+	[ "$(grep -rlaF geheim "$T/run" "$T/log" "$T/root/meta")" = "$(field one '.storage_configs[-1].path')" ]
 	ip=$(field one '[.network_configs[].network.ip] | join(",")')
 	wait_console one "cocoon-tiny seed: instance=$(field one .id) user=alice mounts=1 network=2"
 	wait_console one "cocoon-tiny ready: hostname=one disks=4 net=$ip"
@@ -214,6 +216,8 @@ vmm_words()
 	# What a VM is made of stays while the image goes.
 	cocoon image rm tiny
 	cocoon vm stop one
+	[ -z "$(grep -rlaF geheim "$T/run" "$T/log" "$T/root/meta")" ]
+	[ "$(stat -c '%a %s' "$(field one '.storage_configs[-1].path')")" = "600 1048576" ]
 	qemu-img info --output=json "$(field one '.storage_configs[0].path')" >"$T/info"
 	[ "$(jq '."virtual-size"' "$T/info")" = $((11 << 30)) ]
 	[[ $(jq -r '."backing-filename"' "$T/info") == "$T/root/cloudimg/blobs/"*.qcow2 ]]
@@ -239,6 +243,32 @@ vmm_words()
 	vmm_words late | grep -q cidata.img
 	wait_console late 'cocoon-tiny seed: instance='
 	[ "$(field late .first_booted)" = true ]
+}
+
+@test "a clone gets a seed of its own, without credentials" {
+	local seed
+
+	need mtype
+	cocoon image import tiny "$(disk tiny-cloud)"
+	cocoon vm run --name source --memory 512M --network user --password geheim tiny
+	wait_console source 'cocoon-tiny ready: hostname=source'
+	cocoon snapshot save --name saved source
+	cocoon vm clone --name copy saved
+	seed=$(field copy '.storage_configs[-1].path')
+	[ "$seed" = "$T/run/qemu/$(field copy .id)/cidata.img" ]
+	run -0 mtype -i "$seed" ::/meta-data
+	[ "$output" = "instance-id: '$(field copy .id)'
+local-hostname: 'copy'" ]
+	run -0 mtype -i "$seed" ::/network-config
+	[[ $output == *"macaddress: '$(field copy '.network_configs[0].mac')'"* ]]
+	[ "$(grep -caF geheim "$seed")" = 0 ]
+	# The device of the restored guest shows it.
+	run -0 console copy 'dd if=/dev/vdb bs=512 skip=21 count=1 2>/dev/null'
+	[[ $output == *"$(field copy .id)"* ]]
+	# It counts as booted.
+	cocoon vm stop copy
+	cocoon vm start copy
+	[ "$(vmm_words copy | grep -c cidata.img)" = 0 ]
 }
 
 @test "what a cloud image cannot be given is refused before anything is made" {

@@ -62,6 +62,32 @@ equal()
 	equal "$T/tar" "$T/out"
 }
 
+@test "memory stays bounded whatever the layer: a million entries, long texts, many attributes" {
+	local bin=$BIN kind
+
+	# A sanitizer's own memory would be what is measured.
+	! grep -q __asan_init "$bin/layer2erofs" || bin=$TOP/build/tests
+	if [ ! -x "$bin/layer2erofs" ] || grep -q __asan_init "$bin/layer2erofs"; then
+		skip "needs a build without sanitizers in build/"
+	fi
+	for kind in "dir 100000" "tree 1000000" "xattr 4000" "link 10000" "deep 200"; do
+		# shellcheck disable=SC2086 # two words
+		"$bin/hugelayer" $kind | TMPDIR=$T LAYER2EROFS_PEAK=1 "$bin/layer2erofs" "$T/img" >"$T/peak"
+		echo "$kind: $(<"$T/peak") KiB"
+		[ "$(<"$T/peak")" -le $((64 * 1024)) ]
+		# It recurses: 1,990 directories are too deep for the usual stack.
+		(ulimit -s unlimited && fsck.erofs "$T/img")
+	done
+}
+
+# A Debian root, a kernel package, 75,000 files: minutes, some GB in COCOON_LAYERS_DIR (default: here), and
+# a package mirror.
+@test "real layers: as GNU tar unpacks them (COCOON_REAL_LAYERS=1)" {
+	[ -n "${COCOON_REAL_LAYERS-}" ] || skip "takes minutes and a package mirror: set COCOON_REAL_LAYERS=1"
+	need_mount
+	"$TOP/tests/tools/compare-layers" "$BIN" "${COCOON_LAYERS_DIR:-$T/layers}"
+}
+
 @test "deletions: the stack of layers is what umoci unpacks" {
 	need umoci jq
 	need_mount

@@ -60,16 +60,14 @@ struct input {
         size_t left;
 };
 
-static int read_input(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
+static int read_input(void *ctx, const void **ret, size_t *ret_n, struct cc_err *err)
 {
         struct input *in = ctx;
 
         (void)err;
-        n = n < in->left ? n : in->left;
-        memcpy(buf, in->data, n);
-        in->data += n;
-        in->left -= n;
-        *ret = n;
+        *ret = in->data;
+        *ret_n = in->left;
+        in->left = 0;
         return 0;
 }
 

@@ -81,6 +81,33 @@ static void fill(const char *path)
         close(fd);
 }
 
+static char *put(char *p, uint32_t v, int bytes)
+{
+        for (; bytes; bytes--, v >>= 8)
+                *p++ = (char)v;
+        return p;
+}
+
+/* Numbers that no account has: GNU tar would write the name instead. After chmod(2), whose group
+ * bits the mask becomes. */
+static void add_acl(const char *path, const char *name)
+{
+        static const uint16_t tags[] = { 0x01, 0x02, 0x02, 0x04, 0x08, 0x10, 0x20 };
+        uint32_t user = 200000 + rnd(1000000);
+        char raw[4 + 8 * sizeof(tags) / sizeof(tags[0])];
+        char *p = put(raw, 2, 4);
+
+        for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+                uint32_t id = tags[i] == 0x02 || tags[i] == 0x08 ? user++ : UINT32_MAX;
+
+                if ((tags[i] == 0x02 || tags[i] == 0x08) && rnd(3) == 0)
+                        continue;
+                p = put(put(put(p, tags[i], 2), rnd(8), 2), id, 4);
+        }
+        if (lsetxattr(path, name, raw, (size_t)(p - raw), 0) < 0 && errno != ENOTSUP)
+                must(-1, path);
+}
+
 static void decorate(const char *path, mode_t type)
 {
         static const char *const names[] = { "user.a", "user.bb", "trusted.cc", "security.dd",
@@ -103,7 +130,13 @@ static void decorate(const char *path, mode_t type)
                     errno != EPERM && errno != ENOSPC)
                         must(-1, path);
         }
+        if ((type == S_IFREG || type == S_IFDIR) && rnd(12) == 0)
+                add_acl(path, "system.posix_acl_access");
+        if (type == S_IFDIR && rnd(12) == 0)
+                add_acl(path, "system.posix_acl_default");
         times[1].tv_sec = rnd(10) ? (time_t)rnd(2000000000) : (time_t)rnd(2) * 5000000000;
+        if (rnd(20) == 0)
+                times[1].tv_sec = -(time_t)rnd(2000000000);
         times[1].tv_nsec = rnd(2) ? 0 : rnd(1000000000);
         must(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW), path);
 }
@@ -112,7 +145,7 @@ static void add(void)
 {
         char *path = new_path();
         struct stat st;
-        char target[700];
+        char target[4001];
         uint32_t kind = rnd(100);
 
         if (lstat(path, &st) == 0 || strlen(path) > 3500) {
@@ -132,8 +165,11 @@ static void add(void)
         }
         if (kind < 80 && n_files) {
                 must(link(files[rnd((uint32_t)n_files)], path), path);
-        } else if (kind < 93 || geteuid() != 0) {
-                size_t n = 1 + rnd(rnd(5) ? 40 : sizeof(target) - 1);
+                free(path);
+                return;
+        }
+        if (kind < 93 || geteuid() != 0) {
+                size_t n = 1 + rnd(rnd(5) ? 40 : rnd(5) ? 700 : sizeof(target) - 1);
 
                 for (size_t i = 0; i < n; i++)
                         target[i] = rnd(5) ? (char)('a' + rnd(26)) : '/';
@@ -150,7 +186,11 @@ static void add(void)
                      path);
                 decorate(path, S_IFCHR);
         }
-        free(path);
+        /* Any of them may get further names. */
+        if (n_files < MAX_PATHS)
+                files[n_files++] = path;
+        else
+                free(path);
 }
 
 int main(int argc, char **argv)

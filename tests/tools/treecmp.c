@@ -77,6 +77,8 @@ static void has_all(const char *a, const char *b)
         static char list[1 << 16], x[1 << 16], y[1 << 16];
         ssize_t n = llistxattr(a, list, sizeof(list));
 
+        if (n < 0)
+                differ(a, "cannot list attributes");
         for (char *name = list; n > 0 && name < list + n; name += strlen(name) + 1) {
                 ssize_t lx = lgetxattr(a, name, x, sizeof(x));
                 ssize_t ly = lgetxattr(b, name, y, sizeof(y));

@@ -9,8 +9,7 @@
 struct options {
         struct vm_flags vm;
         struct output_flags out;
-        int64_t max_cpu, balloon;
-        const char *cow, *ch;
+        struct vm_debug_request how;
 };
 
 /* One shell word: bare when it is plain, else in single quotes. */
@@ -104,7 +103,7 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         if (r == 0)
                 r = cli_engine(cli, &e, err);
         if (r == 0)
-                r = vm_debug(&e, &request, o->cow, &debug, err);
+                r = vm_debug(&e, &request, &o->how, &debug, err);
         if (r < 0)
                 return r;
         if (disks.n)
@@ -124,29 +123,26 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
 static const struct opt rows[] = {
         { .name = "max-cpu",
           .type = OPT_INT,
-          .offset = offsetof(struct options, max_cpu),
+          .offset = offsetof(struct options, how.max_cpu),
           .metavar = "N",
-          .help = "Cloud Hypervisor: processors that can be plugged",
-          .refuse = OPT_LATER },
+          .help = "Cloud Hypervisor: processors that can be plugged (0: the host's)" },
         { .name = "balloon",
           .type = OPT_INT,
-          .offset = offsetof(struct options, balloon),
+          .offset = offsetof(struct options, how.balloon),
           .metavar = "MB",
-          .help = "Cloud Hypervisor: size of the balloon",
-          .refuse = OPT_LATER },
+          .help = "Cloud Hypervisor: size of the balloon (0: as at a start)" },
         { .name = "cow",
           .type = OPT_STRING,
-          .offset = offsetof(struct options, cow),
+          .offset = offsetof(struct options, how.cow),
           .metavar = "FILE",
           .help = "path of the writable disk (default cow-<name>.raw)",
           .complete = COMPLETE_FILE },
         { .name = "ch",
           .type = OPT_STRING,
-          .offset = offsetof(struct options, ch),
+          .offset = offsetof(struct options, how.ch_binary),
           .metavar = "FILE",
           .help = "Cloud Hypervisor: its binary",
-          .complete = COMPLETE_FILE,
-          .refuse = OPT_LATER },
+          .complete = COMPLETE_FILE },
         { 0 },
 };
 

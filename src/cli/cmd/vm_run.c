@@ -31,9 +31,10 @@ static int dry_run(struct engine *e, const struct vm_request *request, struct cc
 {
         VM_DEBUG struct vm_debug debug = { 0 };
         CC_BUF struct cc_buf out = { 0 };
+        const struct vm_debug_request as_started = { 0 };
         char memory[24];
         char storage[24];
-        int r = vm_debug(e, request, "", &debug, err);
+        int r = vm_debug(e, request, &as_started, &debug, err);
 
         if (r < 0)
                 return r;

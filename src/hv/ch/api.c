@@ -29,7 +29,10 @@ static int call(const char *run_dir, const char *method, const char *endpoint, c
         CC_FREE char *target = xasprintf(PREFIX "%s", endpoint);
         int r = cc_http_unix(path, method, target, body, timeout_ms, ret, err);
 
-        return r < 0 ? cc_wrap(err, "cloud-hypervisor") : 0;
+        if (r < 0)
+                (void)cc_wrap(err,
+                              "cloud-hypervisor"); /* callers branch on r, with or without err */
+        return r;
 }
 
 /* Text from a peer, made fit for one line of ours. */
@@ -167,25 +170,61 @@ int ch_get_info(const char *run_dir, int timeout_ms, struct ch_info *ret, struct
         return 0;
 }
 
-int ch_get_info_retry(const char *run_dir, int timeout_ms, struct ch_info *ret, struct cc_err *err)
+/* A question that went wrong with `r`: true after a pause when it may be asked again. *err is the
+ * caller's to report otherwise. */
+static bool ask_again(size_t attempt, int r)
 {
         static const int pause_ms[] = { 100, 200, 400 };
+        struct pollfd stop = { .fd = cc_interrupt_wait_fd(), .events = POLLIN };
 
+        if (attempt >= CC_ARRAY_LEN(pause_ms) ||
+            (r != -CC_IO && r != -CC_UNAVAILABLE && r != -CC_STATE && r != -CC_BUSY))
+                return false;
+        (void)poll(&stop, 1, pause_ms[attempt]);
+        return !cc_interrupted();
+}
+
+int ch_get_info_retry(const char *run_dir, int timeout_ms, struct ch_info *ret, struct cc_err *err)
+{
         for (size_t i = 0;; i++) {
                 struct cc_err why = CC_ERR_INIT;
                 int r = ch_get_info(run_dir, timeout_ms, ret, &why);
 
                 if (r == 0)
                         return 0;
-                if (i == CC_ARRAY_LEN(pause_ms) ||
-                    (r != -CC_IO && r != -CC_UNAVAILABLE && r != -CC_STATE && r != -CC_BUSY))
+                if (!ask_again(i, r))
                         return cc_err_copy(err, &why);
-                struct pollfd stop = { .fd = cc_interrupt_wait_fd(), .events = POLLIN };
-
-                (void)poll(&stop, 1, pause_ms[i]);
-                if (cc_interrupted())
-                        return cc_fail(err, CC_CANCELED, "interrupted");
         }
+}
+
+static int ping(const char *run_dir, json_t **ret, struct cc_err *err)
+{
+        CC_HTTP_REPLY struct cc_http_reply reply = { 0 };
+        int r = call(run_dir, "GET", "vmm.ping", NULL, CH_INFO_MS, &reply, err);
+
+        if (r < 0)
+                return r;
+        return reply.status == 200 ? parse_body("vmm.ping", &reply, ret, err)
+                                   : refusal("vmm.ping", &reply, err);
+}
+
+int ch_ping_version(const char *run_dir, char **ret, struct cc_err *err)
+{
+        CC_JSON json_t *body = NULL;
+        const char *version;
+
+        for (size_t i = 0; !body; i++) {
+                struct cc_err why = CC_ERR_INIT;
+                int r = ping(run_dir, &body, &why);
+
+                if (r < 0 && !ask_again(i, r))
+                        return cc_err_copy(err, &why);
+        }
+        version = json_string_value(json_object_get(body, "version"));
+        if (!version)
+                return cc_fail(err, CC_INVALID, "cloud-hypervisor: vmm.ping: no version");
+        *ret = xstrdup(version);
+        return 0;
 }
 
 bool ch_answers(const char *run_dir, int timeout_ms)

@@ -49,6 +49,10 @@ int ch_get_info_retry(const char *run_dir, int timeout_ms, struct ch_info *ret, 
  * timeout_ms; a peer that accepts and says nothing is there too. */
 bool ch_answers(const char *run_dir, int timeout_ms);
 
+/* The version that the running VMM says it has, "53.0.0"; repeated like ch_get_info_retry(). Caller
+ * frees. */
+int ch_ping_version(const char *run_dir, char **ret, struct cc_err *err);
+
 /* vm.pause and vm.resume; a machine that is already so is success. */
 int ch_pause(const char *run_dir, struct cc_err *err);
 int ch_resume(const char *run_dir, struct cc_err *err);

@@ -122,6 +122,12 @@ static int resume(const struct hv_env *env, const char *run_dir, struct cc_err *
         return ch_resume(run_dir, err);
 }
 
+static int pause_guest(const struct hv_env *env, const char *run_dir, struct cc_err *err)
+{
+        (void)env;
+        return ch_pause(run_dir, err);
+}
+
 /* A UEFI machine has a serial socket; else the guest's console is a PTY, and only the VMM knows
  * which: it makes another one when the guest reboots. */
 static int console_open(const char *run_dir, int vmm_pidfd, int *ret, struct cc_err *err)
@@ -172,7 +178,8 @@ const struct hv_driver hv_driver_ch = {
         .console_prefix = "console=hvc0 loglevel=3",
         .caps = HV_CAP_DIRECT_BOOT | HV_CAP_UEFI | HV_CAP_WINDOWS | HV_CAP_SHARED_MEMORY |
                 HV_CAP_HUGEPAGES | HV_CAP_MERGEABLE | HV_CAP_NO_WATCHDOG | HV_CAP_DIRECT_IO |
-                HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES,
+                HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES | HV_CAP_BALLOON | HV_CAP_VCPU_MAX |
+                HV_CAP_SNAPSHOT | HV_CAP_NIC_SWAP | HV_CAP_DISK_REQUEUE,
         .max_disks = MAX_DISKS,
         .max_nics = MAX_NICS,
         .probe = probe,
@@ -184,6 +191,14 @@ const struct hv_driver hv_driver_ch = {
         .state = state,
         .stop = ch_stop,
         .resume = resume,
+        .classify = ch_classify,
+        .can_capture = ch_can_capture,
+        .pause = pause_guest,
+        .capture = ch_capture,
+        .sidecar = ch_sidecar,
+        .preflight = ch_preflight,
+        .load = ch_load,
+        .rewire = ch_rewire,
         .vacant = vacant,
         .runtime_files = ch_runtime_files,
         .socket_name = CH_API_SOCK,

@@ -95,7 +95,11 @@ static int make_memory(const struct vm_spec *spec, struct ch_config *c, struct c
         c->mergeable = spec->mergeable;
         /* Windows' balloon driver spins at shutdown. */
         if (spec->memory >= CH_BALLOON_MIN && !spec->windows && !spec->no_balloon)
-                c->balloon = spec->memory / 4;
+                c->balloon = spec->balloon ? spec->balloon : spec->memory / 4;
+        if (c->balloon >= spec->memory)
+                return cc_fail(err, CC_INVALID,
+                               "cloud-hypervisor: a balloon of %lld bytes takes all of %lld",
+                               (long long)c->balloon, (long long)spec->memory);
         return 0;
 }
 
@@ -134,6 +138,8 @@ int ch_config_make(const struct vm_spec *spec, const struct ch_host *host, struc
 
         if (r < 0)
                 return r;
+        if (spec->max_cpu)
+                c.max_vcpus = spec->max_cpu;
         if (c.max_vcpus < c.boot_vcpus)
                 c.max_vcpus = c.boot_vcpus;
         if (direct) {

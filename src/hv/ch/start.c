@@ -1,40 +1,19 @@
 /*
  * Starting Cloud Hypervisor (cloud-hypervisor.md §1.3).
  *
- * Order: look everything up, build the machine and its flags, refuse what is missing (files, and
- * TAPs, which the VMM would silently create), clear stale sockets, fork. The VMM boots by itself.
- * Its API socket appears before the guest runs, so a VM only counts as started when vm.info says
- * Running; whichever comes first, that or the death of the process, ends the wait. Until the fork
- * nothing needs undoing but files; after it, hv_abort() ends the process, and the runtime files go.
- * The caller holds the VM's lock throughout.
+ * Order: clear stale sockets, look everything up, build the machine and its flags, refuse what is
+ * missing (files, and TAPs, which the VMM would silently create), fork. The VMM boots by itself.
+ * Until the fork nothing needs undoing but files; a start that fails after it ends the process, and
+ * the runtime files go (process.c). The caller holds the VM's lock throughout.
  */
 #include <errno.h>
-#include <poll.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
-#include "base/alloc.h"
 #include "base/fs.h"
-#include "base/interrupt.h"
-#include "base/timeutil.h"
-#include "hv/ch/api.h"
 #include "hv/ch/ch.h"
 #include "hv/ch/install.h"
 #include "hv/launch.h"
-
-#define SOCKET_WAIT_MS 5000 /* when the configuration says nothing */
-#define BOOT_FACTOR    6    /* a machine may take this much longer than its socket: 30 s */
-#define DEATH_MS       2000 /* a socket goes a moment before its process */
-#define BROKEN_MAX     5    /* connections that may break before the API counts as broken */
-#define NAP_MAX_MS     64
-
-/* Left behind by a VMM that was killed; a leftover makes the next one fail with "address in use".
- */
-const char *const ch_runtime_files[] = {
-        CH_API_SOCK, CH_SERIAL_SOCK, "console.sock", "vsock.uds", CH_PID, "cmdline", NULL,
-};
 
 static int check_readable(const char *what, const char *path, struct cc_err *err)
 {
@@ -43,7 +22,7 @@ static int check_readable(const char *what, const char *path, struct cc_err *err
         return cc_fail_errno(err, errno, "cloud-hypervisor: %s %s", what, path);
 }
 
-static int check_files(const struct ch_config *c, struct cc_err *err)
+int ch_check_files(const struct ch_config *c, struct cc_err *err)
 {
         int r = check_readable("kernel", c->kernel, err);
 
@@ -56,7 +35,7 @@ static int check_files(const struct ch_config *c, struct cc_err *err)
         return r;
 }
 
-static int check_taps(const struct vm_spec *spec, struct cc_err *err)
+int ch_check_taps(const struct vm_spec *spec, struct cc_err *err)
 {
         CC_STRV struct cc_strv names = { 0 };
 
@@ -66,134 +45,6 @@ static int check_taps(const struct vm_spec *spec, struct cc_err *err)
                          : 0;
 }
 
-/* The log of the start before this one is often the one that explains. */
-static void rotate_log(const struct vm_spec *spec)
-{
-        CC_FREE char *log = cc_path_join(spec->log_dir, CH_LOG);
-        CC_FREE char *old = xasprintf("%s.1", log);
-
-        (void)rename(log, old);
-}
-
-/* Waiting for a VMM that was just started. */
-struct wait {
-        const struct hv_launch *launch;
-        const struct vm_proc *proc;
-        int watch; /* inotify on the run dir; -1: none */
-        int64_t wait_ms;
-        int64_t socket_deadline, boot_deadline;
-        bool connected; /* ever */
-        int broken;     /* connections that broke */
-        int64_t nap_ms;
-        struct cc_err last; /* why it was not running when last asked */
-};
-
-/* Returns as cc_pidfd_wait(). Until the socket is there, the directory wakes us. */
-static int nap(const struct wait *w, struct cc_err *err)
-{
-        CC_FREE char *socket = cc_path_join(w->launch->run_dir, CH_API_SOCK);
-        bool appear = w->watch >= 0 && !w->connected && !cc_exists(socket);
-        struct pollfd fds[3] = {
-                { .fd = w->proc->pidfd, .events = POLLIN },
-                { .fd = cc_interrupt_wait_fd(), .events = POLLIN },
-                { .fd = appear ? w->watch : -1, .events = POLLIN },
-        };
-        char events[1024];
-
-        (void)poll(fds, 3, (int)(appear ? w->wait_ms : w->nap_ms));
-        if (fds[0].revents)
-                return 1;
-        if (cc_interrupted())
-                return cc_fail(err, CC_CANCELED, "interrupted");
-        if (fds[2].revents)
-                (void)!read(w->watch, events, sizeof(events));
-        return 0;
-}
-
-/* One question. 1: the guest runs; 0: ask again later; negative: it never will. */
-static int ask(struct wait *w, struct cc_err *err)
-{
-        CH_INFO struct ch_info info = { .state = CH_UNKNOWN };
-        int64_t left = (w->boot_deadline - cc_monotonic()) / CC_NSEC_PER_MSEC + 1;
-        const char *state;
-        int r = ch_get_info(w->launch->run_dir, (int)(left < CH_API_MS ? left : CH_API_MS), &info,
-                            &w->last);
-
-        w->connected |= r != -CC_UNAVAILABLE;
-        if (r == 0 && info.state == CH_RUNNING)
-                return 1;
-        if (r == 0) {
-                state = json_string_value(json_object_get(info.body, "state"));
-                r = cc_fail(&w->last, CC_STATE, "the guest does not run: its machine is %s",
-                            info.state == CH_NO_VM ? "not created"
-                            : state                ? state
-                                                   : "in no known state");
-                if (info.state == CH_NO_VM || info.state == CH_CREATED)
-                        return 0;
-                return cc_err_copy(err, &w->last);
-        }
-        /* A question changes nothing, so a failed one may be asked again; but an answer that is
-         * none will not become one. */
-        if (r == -CC_UNAVAILABLE || r == -CC_STATE || r == -CC_BUSY)
-                return 0;
-        if (r == -CC_IO && ++w->broken < BROKEN_MAX)
-                return 0;
-        return cc_err_copy(err, &w->last);
-}
-
-/* Whether the time is up, and for what. */
-static int late(const struct wait *w, struct cc_err *err)
-{
-        int64_t now = cc_monotonic();
-
-        if (!w->connected && now > w->socket_deadline)
-                return cc_fail(err, CC_TIMEOUT, "no API socket within %lld ms",
-                               (long long)w->wait_ms);
-        return now > w->boot_deadline ? cc_err_copy(err, &w->last) : 0;
-}
-
-static int wait_running(struct wait *w, struct cc_err *err)
-{
-        for (;;) {
-                struct cc_err why = CC_ERR_INIT;
-                int r = ask(w, &why);
-
-                if (r == 1)
-                        return 0;
-                if (r == 0)
-                        r = late(w, &why);
-                if (r == 0)
-                        r = nap(w, &why);
-                if (w->connected && w->nap_ms < NAP_MAX_MS)
-                        w->nap_ms *= 2;
-                if (r == 0)
-                        continue;
-                /* What breaks a connection is mostly the end of the process. */
-                if (r == 1 || (r == -CC_IO && cc_pidfd_wait(w->proc->pidfd, DEATH_MS) == 1))
-                        return hv_launch_died(w->launch, err);
-                (void)cc_err_copy(err, &why);
-                return cc_wrap(err, "launch %s", w->launch->title);
-        }
-}
-
-static int await(const struct hv_env *env, const struct hv_launch *l, const struct vm_proc *proc,
-                 int watch, struct cc_err *err)
-{
-        int64_t now = cc_monotonic();
-        struct wait w = {
-                .launch = l,
-                .proc = proc,
-                .watch = watch,
-                .wait_ms = env->socket_wait_ms > 0 ? env->socket_wait_ms : SOCKET_WAIT_MS,
-                .nap_ms = 1,
-                .last = CC_ERR_INIT,
-        };
-
-        w.socket_deadline = now + w.wait_ms * CC_NSEC_PER_MSEC;
-        w.boot_deadline = now + BOOT_FACTOR * w.wait_ms * CC_NSEC_PER_MSEC;
-        return wait_running(&w, err);
-}
-
 int ch_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_proc *ret,
               struct cc_err *err)
 {
@@ -201,12 +52,11 @@ int ch_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_pr
         CH_HOST_FACTS struct ch_host_facts facts = { 0 };
         CH_CONFIG struct ch_config config = { 0 };
         CC_STRV struct cc_strv argv = { 0 };
-        CC_CLEANUP(hv_abort) struct vm_proc proc = VM_PROC_INIT;
-        CC_CLOSE int watch = -1;
-        struct hv_launch l;
         struct ch_host host;
-        int r = ch_install_find(env->binary, env->cache_dir, &install, err);
+        int r = hv_remove_files(spec->run_dir, ch_runtime_files, err);
 
+        if (r == 0)
+                r = ch_install_find(env->binary, env->cache_dir, &install, err);
         if (r < 0)
                 return r;
         ch_host_facts(env, spec, &facts, &host);
@@ -214,38 +64,10 @@ int ch_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_pr
         if (r == 0)
                 r = ch_config_argv(&config, install.binary, &argv, err);
         if (r == 0)
-                r = check_files(&config, err);
+                r = ch_check_files(&config, err);
         if (r == 0)
-                r = check_taps(spec, err);
-        if (r == 0)
-                r = hv_remove_files(spec->run_dir, ch_runtime_files, err);
-        if (r < 0)
-                return r;
-        rotate_log(spec);
-        l = (struct hv_launch){
-                .title = "cloud-hypervisor",
-                .run_dir = spec->run_dir,
-                .log_dir = spec->log_dir,
-                .log_name = CH_LOG,
-                .pid_name = CH_PID,
-                .argv = (const char *const *)argv.v,
-                .netns = spec->netns,
-        };
-        /* Wakes us when the socket appears. Without it (a limit of the host) a millisecond does. */
-        watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (watch >= 0)
-                (void)inotify_add_watch(watch, spec->run_dir, IN_CREATE);
-        r = hv_launch(&l, &proc, err);
-        if (r == 0)
-                r = await(env, &l, &proc, watch, err);
-        if (r < 0) {
-                hv_abort(&proc);
-                (void)hv_remove_files(spec->run_dir, ch_runtime_files, NULL);
-                return r;
-        }
-        *ret = proc;
-        proc = (struct vm_proc)VM_PROC_INIT;
-        return 0;
+                r = ch_check_taps(spec, err);
+        return r < 0 ? r : ch_process_start(env, spec, &argv, false, NULL, ret, err);
 }
 
 int ch_debug(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,

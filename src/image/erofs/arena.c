@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/id.h"
@@ -12,6 +14,12 @@
 #define RANGE    ((size_t)32 << 30) /* what 32-bit references of 8 bytes reach */
 #define STEP_MIN ((size_t)1 << 20)
 #define STEP_MAX ((size_t)64 << 20)
+
+/* Pages of files, libraries included, that may be mapped before the arena's are given back. Between
+ * two looks, 64 ticks apart, some MiB can be added: a fault maps up to 16 pages. Not before the
+ * arena alone is that large. */
+#define TRIM_ABOVE ((size_t)32 << 20)
+#define TRIM_FROM  ((size_t)16 << 20)
 
 int temp_file(const char *dir, int *ret, struct cc_err *err)
 {
@@ -46,7 +54,9 @@ int arena_open(struct arena *a, const char *dir, struct cc_err *err)
                 close(fd);
                 return cc_fail_errno(err, e, "reserve address space");
         }
-        *a = (struct arena){ .base = p, .used = 8, .fd = fd };
+        *a = (struct arena){ .base = p, .used = 8, .fd = fd, .trim = xcalloc(1, sizeof(*a->trim)) };
+        a->trim->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+        a->trim->page = (size_t)sysconf(_SC_PAGESIZE);
         return 0;
 }
 
@@ -56,7 +66,27 @@ void arena_close(struct arena *a)
                 return;
         (void)munmap(a->base, RANGE);
         close(a->fd);
+        if (a->trim->statm >= 0)
+                close(a->trim->statm);
+        free(a->trim);
         *a = (struct arena){ .fd = -1 };
+}
+
+void arena_trim(const struct arena *a)
+{
+        char text[128];
+        unsigned long long shared = 0;
+        ssize_t n;
+
+        if (a->mapped < TRIM_FROM || a->trim->statm < 0)
+                return;
+        n = pread(a->trim->statm, text, sizeof(text) - 1, 0);
+        if (n <= 0)
+                return;
+        text[n] = '\0';
+        /* proc(5): size, resident, shared, in pages */
+        if (sscanf(text, "%*u %*u %llu", &shared) == 1 && shared * a->trim->page > TRIM_ABOVE)
+                (void)madvise(a->base, a->mapped, MADV_DONTNEED);
 }
 
 static int grow(struct arena *a, size_t need, struct cc_err *err)
@@ -78,6 +108,8 @@ static int grow(struct arena *a, size_t need, struct cc_err *err)
         if (mmap(a->base + a->mapped, step, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, a->fd,
                  (off_t)a->mapped) == MAP_FAILED)
                 return cc_fail_errno(err, errno, "map temporary file");
+        /* Fresh pages need no reading ahead, and the large folios that it makes are dirtied whole. */
+        (void)madvise(a->base + a->mapped, step, MADV_RANDOM);
         a->mapped += step;
         return 0;
 }

@@ -18,7 +18,10 @@ static uint32_t merge(const struct tree *t, uint32_t a, uint32_t b)
         uint32_t *end = &head;
 
         while (a && b) {
-                uint32_t *least = in_order(tree_dirent(t, a), tree_dirent(t, b)) ? &a : &b;
+                uint32_t *least;
+
+                arena_tick(&t->arena);
+                least = in_order(tree_dirent(t, a), tree_dirent(t, b)) ? &a : &b;
 
                 *end = *least;
                 end = &tree_dirent(t, *least)->next;
@@ -40,6 +43,7 @@ void dir_sort(const struct tree *t, struct tinode *dir)
                 uint32_t run = d;
                 unsigned i = 0;
 
+                arena_tick(&t->arena);
                 next = tree_dirent(t, d)->next;
                 if (!tree_dirent(t, d)->inode)
                         continue;
@@ -100,6 +104,7 @@ static bool dir_next(struct dir_iter *it, struct dir_name *ret)
         }
         if (!it->next)
                 return false;
+        arena_tick(&it->t->arena);
         d = tree_dirent(it->t, it->next);
         *ret = (struct dir_name){ d->name, d->name_len, d->inode };
         it->next = d->next;

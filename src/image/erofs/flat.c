@@ -71,13 +71,6 @@ static bool first_equal(const struct arena *a, uint32_t ref, uint32_t scope, con
         return f->layer == scope && memcmp(&f->nid, key, n) == 0;
 }
 
-static uint64_t first_hash(const struct refmap *m, uint32_t ref)
-{
-        const struct first_name *f = arena_at(m->arena, ref);
-
-        return refmap_hash(m, f->layer, &f->nid, sizeof(f->nid));
-}
-
 static int merge_init(struct merge *m, const char *temp_dir, struct cc_err *err)
 {
         int r = arena_open(&m->arena, temp_dir, err);
@@ -90,7 +83,6 @@ static int merge_init(struct merge *m, const char *temp_dir, struct cc_err *err)
                 return r;
         }
         m->names.equal = first_equal;
-        m->names.hash = first_hash;
         m->bufs = xcalloc(m->n_layers, sizeof(*m->bufs));
         m->heads = xcalloc(m->n_layers, sizeof(*m->heads));
         m->chunk = xmalloc(CHUNK);
@@ -162,7 +154,7 @@ static int first_name(struct merge *m, size_t layer, const struct erofs_inode *i
         f->layer = (uint32_t)layer;
         memcpy(f->path, m->path.data, m->path.len);
         *ret = NULL;
-        return refmap_add(&m->names, ref, err);
+        return refmap_add(&m->names, (uint32_t)layer, &inode->nid, sizeof(inode->nid), ref, err);
 }
 
 /* The inode at m->path. `x` are its attributes; the overlay's own are left out by the writer. */

@@ -54,9 +54,20 @@ uint64_t refmap_hash(const struct refmap *m, uint32_t scope, const void *key, si
         return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
+/* With the hash at hand neither growing nor a miss has to look at the objects, which may lie
+ * anywhere in a large file. */
+struct slot {
+        uint32_t ref, hash;
+};
+
+static struct slot *slots(const struct refmap *m)
+{
+        return arena_at(m->arena, m->table);
+}
+
 static int new_table(struct refmap *m, uint32_t capacity, struct cc_err *err)
 {
-        int r = arena_alloc(m->arena, (size_t)capacity * 4, &m->table, err);
+        int r = arena_alloc(m->arena, capacity * sizeof(struct slot), &m->table, err);
 
         if (r == 0)
                 m->capacity = capacity;
@@ -72,43 +83,45 @@ int refmap_init(struct refmap *m, struct arena *arena, struct cc_err *err)
 
 uint32_t refmap_find(const struct refmap *m, uint32_t scope, const void *key, size_t n)
 {
-        const uint32_t *table = arena_at(m->arena, m->table);
+        const struct slot *table = slots(m);
+        uint32_t hash = (uint32_t)refmap_hash(m, scope, key, n);
 
-        for (uint64_t i = refmap_hash(m, scope, key, n);; i++) {
-                uint32_t ref = table[i & (m->capacity - 1)];
+        arena_tick(m->arena);
+        for (uint32_t i = hash;; i++) {
+                const struct slot *s = &table[i & (m->capacity - 1)];
 
-                if (ref == 0 || m->equal(m->arena, ref, scope, key, n))
-                        return ref;
+                if (!s->ref || (s->hash == hash && m->equal(m->arena, s->ref, scope, key, n)))
+                        return s->ref;
         }
 }
 
-static void place(struct refmap *m, uint32_t ref)
+static void place(struct refmap *m, struct slot new)
 {
-        uint32_t *table = arena_at(m->arena, m->table);
-        uint64_t i = m->hash(m, ref);
+        struct slot *table = slots(m);
+        uint32_t i = new.hash;
 
-        while (table[i & (m->capacity - 1)])
+        while (table[i & (m->capacity - 1)].ref)
                 i++;
-        table[i & (m->capacity - 1)] = ref;
+        table[i & (m->capacity - 1)] = new;
 }
 
-int refmap_add(struct refmap *m, uint32_t ref, struct cc_err *err)
+int refmap_add(struct refmap *m, uint32_t scope, const void *key, size_t n, uint32_t ref,
+               struct cc_err *err)
 {
         if (m->count + 1 > m->capacity / 4 * 3) {
-                uint32_t old = m->table;
-                uint32_t n = m->capacity;
-                int r = new_table(m, n * 2, err);
+                const struct slot *old = slots(m);
+                uint32_t capacity = m->capacity;
+                int r = new_table(m, capacity * 2, err);
 
                 if (r < 0)
                         return r;
-                for (uint32_t i = 0; i < n; i++) {
-                        uint32_t moved = ((uint32_t *)arena_at(m->arena, old))[i];
-
-                        if (moved)
-                                place(m, moved);
+                for (uint32_t i = 0; i < capacity; i++) {
+                        arena_tick(m->arena);
+                        if (old[i].ref)
+                                place(m, old[i]);
                 }
         }
-        place(m, ref);
+        place(m, (struct slot){ ref, (uint32_t)refmap_hash(m, scope, key, n) });
         m->count++;
         return 0;
 }

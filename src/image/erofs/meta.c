@@ -1,9 +1,10 @@
 /*
  * The second half of the writer: everything behind the file data.
  *
- *   1. count links and mark what is reachable from the root; overlay markers become attributes
+ *   1. count links and mark what is reachable from the root, sort directories and measure them;
+ *      overlay markers become attributes
  *   2. decide which attributes are shared (used by two or more inodes)
- *   3. sort directories and pack them into blocks
+ *   3. give directories their blocks
  *   4. give every inode its place; one with an inline tail never crosses a block
  *   5. write directory blocks, shared attributes, inodes, and last the superblock
  *
@@ -30,6 +31,12 @@ struct layout {
         uint32_t shared_size;
 };
 
+static uint32_t next_inode(const struct tree *t, uint32_t ref)
+{
+        arena_tick(&t->arena);
+        return tree_inode(t, ref)->next;
+}
+
 static int add_marker(struct tree *t, uint32_t ref, const char *name, const char *value,
                       struct cc_err *err)
 {
@@ -47,6 +54,7 @@ static int mark_dir(struct tree *t, uint32_t ref, struct cc_err *err)
         for (uint32_t d = dir->dirents; d; d = tree_dirent(t, d)->next) {
                 struct tinode *child;
 
+                arena_tick(&t->arena);
                 if (!tree_dirent(t, d)->inode)
                         continue;
                 child = tree_inode(t, tree_dirent(t, d)->inode);
@@ -59,6 +67,9 @@ static int mark_dir(struct tree *t, uint32_t ref, struct cc_err *err)
                 }
                 whiteouts |= tree_dirent(t, d)->flags & DF_WHITEOUT;
         }
+        /* Here, while its names are at hand: the next directory's may be anywhere. */
+        dir_sort(t, dir);
+        dir->size = dir_size(t, ref);
         if (dir->flags & IF_OPAQUE)
                 r = add_marker(t, ref, "trusted.overlay.opaque", "y", err);
         /* Without it overlayfs lists the whiteouts of a directory that only one layer has. */
@@ -71,7 +82,7 @@ static int mark(struct layout *l, struct cc_err *err)
 {
         tree_inode(l->t, l->t->root)->flags |= IF_REACHABLE;
         tree_inode(l->t, l->t->root)->nlink = 2;
-        for (uint32_t ref = l->t->first; ref; ref = tree_inode(l->t, ref)->next) {
+        for (uint32_t ref = l->t->first; ref; ref = next_inode(l->t, ref)) {
                 struct tinode *inode = tree_inode(l->t, ref);
 
                 if (inode->flags & IF_REACHABLE && S_ISDIR(inode->mode)) {
@@ -92,7 +103,7 @@ static size_t entry_size(const struct txattr *x)
 /* Shared ids are given in the order in which the attributes are met the second time. */
 static int share_xattrs(struct layout *l, struct cc_err *err)
 {
-        for (uint32_t ref = l->t->first; ref; ref = tree_inode(l->t, ref)->next) {
+        for (uint32_t ref = l->t->first; ref; ref = next_inode(l->t, ref)) {
                 const struct tinode *inode = tree_inode(l->t, ref);
                 const struct txattrs *set;
 
@@ -102,6 +113,7 @@ static int share_xattrs(struct layout *l, struct cc_err *err)
                 for (uint32_t i = 0; i < set->n; i++) {
                         struct txattr *x = arena_at(&l->t->arena, set->refs[i]);
 
+                        arena_tick(&l->t->arena);
                         if (++x->refs != 2)
                                 continue;
                         if (l->shared_size > UINT32_MAX - 2 * 65536)
@@ -119,14 +131,12 @@ static int place_dirs(struct layout *l, struct cc_err *err)
 {
         uint64_t block = output_pos(&l->w->out) / EROFS_BLOCK;
 
-        for (uint32_t ref = l->t->first; ref; ref = tree_inode(l->t, ref)->next) {
+        for (uint32_t ref = l->t->first; ref; ref = next_inode(l->t, ref)) {
                 struct tinode *dir = tree_inode(l->t, ref);
                 uint64_t tail;
 
                 if (!S_ISDIR(dir->mode) || !(dir->flags & IF_REACHABLE))
                         continue;
-                dir_sort(l->t, dir);
-                dir->size = dir_size(l->t, ref);
                 tail = dir->size % EROFS_BLOCK;
                 if (tail &&
                     EROFS_INODE_SIZE + tree_xattr_size(l->t, dir, false) + tail <= EROFS_BLOCK)
@@ -151,7 +161,7 @@ static void place_inodes(struct layout *l)
 {
         uint64_t pos = EROFS_ROOT_NID * EROFS_SLOT;
 
-        for (uint32_t ref = l->t->first; ref; ref = tree_inode(l->t, ref)->next) {
+        for (uint32_t ref = l->t->first; ref; ref = next_inode(l->t, ref)) {
                 struct tinode *inode = tree_inode(l->t, ref);
                 uint64_t head;
                 uint64_t tail;
@@ -191,12 +201,12 @@ static int write_dir_block(void *ctx, const uint8_t *block, size_t used, bool la
 
 static int write_dirs(struct layout *l, struct cc_err *err)
 {
-        for (uint32_t ref = l->t->first; ref; ref = tree_inode(l->t, ref)->next) {
+        for (uint32_t ref = l->t->first; ref; ref = next_inode(l->t, ref)) {
                 const struct tinode *dir = tree_inode(l->t, ref);
                 struct dir_out o = { &l->w->out, dir->flags & IF_INLINE, false };
                 int r;
 
-                if (!S_ISDIR(dir->mode) || !(dir->flags & IF_REACHABLE))
+                if (!S_ISDIR(dir->mode) || !(dir->flags & IF_REACHABLE) || dir->blkaddr == 0)
                         continue;
                 r = dir_blocks(l->t, ref, write_dir_block, &o, err);
                 if (r < 0)
@@ -226,7 +236,7 @@ static int write_shared(struct layout *l, struct cc_err *err)
 {
         uint32_t next = 1;
 
-        for (uint32_t ref = l->t->first; ref; ref = tree_inode(l->t, ref)->next) {
+        for (uint32_t ref = l->t->first; ref; ref = next_inode(l->t, ref)) {
                 const struct tinode *inode = tree_inode(l->t, ref);
                 const struct txattrs *set;
 
@@ -237,6 +247,7 @@ static int write_shared(struct layout *l, struct cc_err *err)
                         const struct txattr *x = arena_at(&l->t->arena, set->refs[i]);
                         int r;
 
+                        arena_tick(&l->t->arena);
                         if (x->shared != next)
                                 continue;
                         r = write_xattr(&l->w->out, x, err);
@@ -357,7 +368,7 @@ static int write_inodes(struct layout *l, struct cc_err *err)
         uint64_t meta = (uint64_t)l->meta_block * EROFS_BLOCK;
         uint32_t ino = 0;
 
-        for (uint32_t ref = l->t->first; ref; ref = tree_inode(l->t, ref)->next) {
+        for (uint32_t ref = l->t->first; ref; ref = next_inode(l->t, ref)) {
                 const struct tinode *inode = tree_inode(l->t, ref);
                 uint64_t at = meta + inode->nid * EROFS_SLOT;
                 int r;

@@ -9,6 +9,8 @@
 #include "base/sys.h"
 
 #define BUFFER ((size_t)1 << 20)
+/* What is copied into the buffer costs less than a call of its own; more than this does not. */
+#define DIRECT ((size_t)64 << 10)
 
 void output_init(struct output *o, int fd)
 {
@@ -60,9 +62,9 @@ int output_write(struct output *o, const void *data, size_t n, struct cc_err *er
         const uint8_t *p = data;
         int r = 0;
 
-        if (o->len + n > BUFFER)
+        if (o->len + n > BUFFER || n >= DIRECT)
                 r = output_flush(o, err);
-        if (r == 0 && n >= BUFFER)
+        if (r == 0 && n >= DIRECT)
                 return put(o, p, n, err);
         if (r == 0) {
                 memcpy(o->buf + o->len, p, n);

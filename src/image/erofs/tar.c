@@ -14,32 +14,80 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "image/erofs/acl.h"
+#include "image/erofs/globals.h"
 
-#define CHUNK ((size_t)256 << 10)
+/* Extended headers of one entry. libarchive takes 32 of a MiB each; real ones are a few KiB. */
+#define MAX_HEADERS ((size_t)4 << 20)
 
 struct tar {
         struct erofs_writer *w;
         erofs_source_fn source;
         void *ctx;
         struct archive *a;
-        uint8_t *buf;
         struct cc_err *err;
         bool failed; /* the source failed: *err is set already */
         unsigned long long skipped;
+
+        /* What libarchive was lent last, and where in the archive that is. */
+        const uint8_t *chunk;
+        size_t chunk_len;
+        uint64_t chunk_at;
+
+        /* The headers of the entry that is being read: where they begin, and those of them that
+         * lie before the chunk. */
+        bool in_headers;
+        uint64_t headers_at;
+        struct cc_buf headers;
+        struct pax_attrs globals, attrs; /* attrs: of the entry */
 };
+
+/* Keep the headers up to `end`, which lies in the chunk. */
+static int keep_headers(struct tar *t, uint64_t end)
+{
+        uint64_t from = t->headers_at + t->headers.len;
+
+        if (from < t->chunk_at || end > t->chunk_at + t->chunk_len)
+                return cc_fail(t->err, CC_INTERNAL, "lost track of the tar headers");
+        if (end > from)
+                cc_buf_add(&t->headers, t->chunk + (from - t->chunk_at), (size_t)(end - from));
+        if (t->headers.len > MAX_HEADERS)
+                return cc_fail(t->err, CC_INVALID, "extended headers of one entry exceed %zu MiB",
+                               MAX_HEADERS >> 20);
+        return 0;
+}
 
 static la_ssize_t read_source(struct archive *a, void *ctx, const void **ret)
 {
         struct tar *t = ctx;
         size_t n = 0;
 
-        *ret = t->buf;
-        if (t->failed || t->source(t->ctx, t->buf, CHUNK, &n, t->err) < 0) {
+        *ret = NULL;
+        t->failed |= t->in_headers && keep_headers(t, t->chunk_at + t->chunk_len) < 0;
+        if (t->failed || t->source(t->ctx, ret, &n, t->err) < 0) {
                 t->failed = true;
                 archive_set_error(a, EIO, "source failed");
                 return -1;
         }
+        t->chunk_at += t->chunk_len;
+        t->chunk = *ret;
+        t->chunk_len = n;
         return (la_ssize_t)n;
+}
+
+/* What libarchive leaves out of the headers it has just read. */
+static int read_pax(struct tar *t)
+{
+        uint64_t end = (uint64_t)archive_filter_bytes(t->a, 0);
+        const uint8_t *p = t->chunk + (t->headers_at - t->chunk_at);
+
+        if (t->headers.len || t->headers_at < t->chunk_at || end > t->chunk_at + t->chunk_len) {
+                int r = keep_headers(t, end);
+
+                if (r < 0)
+                        return r;
+                p = (const uint8_t *)t->headers.data;
+        }
+        return pax_read(p, (size_t)(end - t->headers_at), &t->globals, &t->attrs, t->err);
 }
 
 static int damaged(struct tar *t, const char *what)
@@ -149,13 +197,15 @@ static size_t collect_xattrs(struct archive_entry *ae, struct cc_buf acl[2],
         return n;
 }
 
-static int check_ids(struct archive_entry *ae, struct cc_err *err)
+static int owner(const struct tar *t, struct archive_entry *ae, struct erofs_entry *e)
 {
-        la_int64_t uid = archive_entry_uid(ae);
-        la_int64_t gid = archive_entry_gid(ae);
+        la_int64_t uid = t->attrs.has_uid ? t->attrs.uid : archive_entry_uid(ae);
+        la_int64_t gid = t->attrs.has_gid ? t->attrs.gid : archive_entry_gid(ae);
 
         if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
-                return cc_fail(err, CC_INVALID, "owner out of range");
+                return cc_fail(t->err, CC_INVALID, "owner out of range");
+        e->uid = (uint32_t)uid;
+        e->gid = (uint32_t)gid;
         return 0;
 }
 
@@ -177,11 +227,13 @@ static int add_entry(struct tar *t, struct archive_entry *ae, const char *path)
         int r;
 
         if (!e.hardlink) {
-                r = check_ids(ae, t->err);
+                r = owner(t, ae, &e);
                 if (r < 0)
                         return r;
-                e.uid = (uint32_t)archive_entry_uid(ae);
-                e.gid = (uint32_t)archive_entry_gid(ae);
+                if (t->attrs.has_mtime) {
+                        e.mtime = t->attrs.mtime;
+                        e.mtime_nsec = t->attrs.mtime_nsec;
+                }
                 if (S_ISREG(e.mode)) {
                         if (archive_entry_size(ae) < 0)
                                 return cc_fail(t->err, CC_INVALID, "negative size");
@@ -207,8 +259,10 @@ static int add_entry(struct tar *t, struct archive_entry *ae, const char *path)
         return add_data(t);
 }
 
-static bool known_type(struct archive_entry *ae)
+static bool known_type(const struct tar *t, struct archive_entry *ae)
 {
+        if (t->attrs.is_socket)
+                return false;
         if (archive_entry_hardlink(ae))
                 return true;
         switch (archive_entry_filetype(ae)) {
@@ -247,7 +301,7 @@ static int one_entry(struct tar *t, struct archive_entry *ae)
         marker = marker_of(slash ? slash + 1 : path);
         if (marker == MARKER_WHITEOUT || marker == MARKER_OPAQUE)
                 r = add_marker(t, path, marker);
-        else if (marker == MARKER_NONE && known_type(ae))
+        else if (marker == MARKER_NONE && known_type(t, ae))
                 r = add_entry(t, ae, path);
         else if (marker == MARKER_NONE)
                 t->skipped++;
@@ -256,30 +310,55 @@ static int one_entry(struct tar *t, struct archive_entry *ae)
 
 static int drain(struct tar *t)
 {
+        const void *bytes;
         size_t n;
         int r;
 
         do
-                r = t->source(t->ctx, t->buf, CHUNK, &n, t->err);
+                r = t->source(t->ctx, &bytes, &n, t->err);
         while (r == 0 && n);
         return r;
 }
 
+/* *ret NULL: the end. */
+static int next_entry(struct tar *t, struct archive_entry **ret)
+{
+        int r;
+
+        /* The first ones were looked at when the archive was opened. */
+        if (!t->in_headers) {
+                t->headers_at = (uint64_t)archive_filter_bytes(t->a, 0);
+                t->headers.len = 0;
+                t->in_headers = true;
+        }
+        r = archive_read_next_header(t->a, ret);
+        t->in_headers = false;
+        if (r == ARCHIVE_EOF) {
+                *ret = NULL;
+                return 0;
+        }
+        /* A damaged header is "retryable" to libarchive: it would skip to the next one. */
+        if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
+                return damaged(t, "tar");
+        return read_pax(t);
+}
+
 static int read_all(struct tar *t)
 {
-        struct archive_entry *ae;
+        struct archive_entry *ae = NULL;
 
         for (;;) {
-                int r = archive_read_next_header(t->a, &ae);
+                int r = next_entry(t, &ae);
 
-                if (r == ARCHIVE_EOF)
+                if (r == 0 && !ae)
                         break;
-                /* A damaged header is "retryable" to libarchive: it would skip to the next one. */
-                if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
-                        return damaged(t, "tar");
-                r = one_entry(t, ae);
+                if (r == 0)
+                        r = one_entry(t, ae);
                 if (r < 0)
                         return r;
+                /* What nobody read of it; the next headers begin behind. */
+                if (archive_read_data_skip(t->a) < ARCHIVE_WARN)
+                        return damaged(t, "data");
         }
         if (t->failed)
                 return damaged(t, "tar");
@@ -291,15 +370,14 @@ static int read_all(struct tar *t)
 
 int erofs_add_tar(struct erofs_writer *w, erofs_source_fn source, void *ctx, struct cc_err *err)
 {
-        CC_FREE uint8_t *buf = xmalloc(CHUNK);
         struct cc_err own = CC_ERR_INIT;
         struct tar t = {
                 .w = w,
                 .source = source,
                 .ctx = ctx,
                 .a = archive_read_new(),
-                .buf = buf,
                 .err = err ? err : &own,
+                .in_headers = true,
         };
         /* libarchive rewrites names to a UTF-8 locale's normal form: bytes must not depend on that.
          */
@@ -318,6 +396,7 @@ int erofs_add_tar(struct erofs_writer *w, erofs_source_fn source, void *ctx, str
         else
                 r = read_all(&t);
         (void)archive_read_free(t.a);
+        cc_buf_free(&t.headers);
         if (plain) {
                 (void)uselocale(before);
                 freelocale(plain);

@@ -7,8 +7,8 @@
 
 #include "image/erofs/erofs.h"
 
-/* Plain tar bytes: up to n into buf, *ret 0 at the end. */
-typedef int (*erofs_source_fn)(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err);
+/* The next plain tar bytes, *ret_n 0 at the end. They stay valid until the next call. */
+typedef int (*erofs_source_fn)(void *ctx, const void **ret, size_t *ret_n, struct cc_err *err);
 
 /*
  * Read one tar to its end-of-archive marker and on to the end of the stream, adding every entry.

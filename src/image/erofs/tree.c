@@ -17,13 +17,6 @@ static bool name_equal(const struct arena *a, uint32_t ref, uint32_t scope, cons
         return d->parent == scope && d->name_len == n && memcmp(d->name, key, n) == 0;
 }
 
-static uint64_t name_hash(const struct refmap *m, uint32_t ref)
-{
-        const struct tdirent *d = arena_at(m->arena, ref);
-
-        return refmap_hash(m, d->parent, d->name, d->name_len);
-}
-
 static bool xattr_equal(const struct arena *a, uint32_t ref, uint32_t scope, const void *key,
                         size_t n)
 {
@@ -31,14 +24,6 @@ static bool xattr_equal(const struct arena *a, uint32_t ref, uint32_t scope, con
 
         return scope == ((uint32_t)x->index << 8 | x->name_len) &&
                (size_t)x->name_len + x->value_len == n && memcmp(x->bytes, key, n) == 0;
-}
-
-static uint64_t xattr_hash(const struct refmap *m, uint32_t ref)
-{
-        const struct txattr *x = arena_at(m->arena, ref);
-
-        return refmap_hash(m, (uint32_t)x->index << 8 | x->name_len, x->bytes,
-                           (size_t)x->name_len + x->value_len);
 }
 
 int tree_open(struct tree *t, const char *temp_dir, uint64_t max_entries, struct cc_err *err)
@@ -53,9 +38,7 @@ int tree_open(struct tree *t, const char *temp_dir, uint64_t max_entries, struct
         if (r == 0)
                 r = refmap_init(&t->xattrs, &t->arena, err);
         t->names.equal = name_equal;
-        t->names.hash = name_hash;
         t->xattrs.equal = xattr_equal;
-        t->xattrs.hash = xattr_hash;
         if (r == 0)
                 r = tree_new_inode(t, S_IFDIR | 0755, &t->root, err);
         if (r < 0) {
@@ -121,7 +104,7 @@ int tree_name(struct tree *t, uint32_t dir, const char *name, size_t len, uint32
         d->next = tree_inode(t, dir)->dirents;
         tree_inode(t, dir)->dirents = ref;
         tree_inode(t, dir)->n_dirents++;
-        r = refmap_add(&t->names, ref, err);
+        r = refmap_add(&t->names, dir, name, len, ref, err);
         if (r == 0)
                 *ret = ref;
         return r;

@@ -62,7 +62,7 @@ static int intern(struct tree *t, uint8_t index, const char *name, const void *v
                 x->name_len = (uint8_t)name_len;
                 x->value_len = (uint16_t)size;
                 memcpy(x->bytes, key.data, key.len);
-                r = refmap_add(&t->xattrs, ref, err);
+                r = refmap_add(&t->xattrs, scope, key.data, key.len, ref, err);
                 if (r < 0)
                         return r;
         }
@@ -174,6 +174,7 @@ size_t tree_xattr_size(const struct tree *t, const struct tinode *inode, bool in
         for (uint32_t i = 0; i < set->n; i++) {
                 const struct txattr *x = arena_at(&t->arena, set->refs[i]);
 
+                arena_tick(&t->arena);
                 if (x->shared && !inline_all)
                         size += 4;
                 else

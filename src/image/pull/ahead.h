@@ -1,21 +1,25 @@
 /*
  * Reading ahead: a thread pulls from a source into a bounded ring while the reader works on what is
- * there, so that decompression and conversion of one layer overlap.
+ * there, so that decompression and conversion of one layer overlap; a second thread can compute the
+ * digest of what passes.
  */
 #pragma once
 
+#include "image/pull/digest.h"
 #include "image/pull/inflate.h"
 
 struct ahead;
 
-/* Start the thread; from now on only it calls `source`. */
-int ahead_start(inflate_source_fn source, void *ctx, struct ahead **ret, struct cc_err *err);
+/* Start; from now on only our thread calls `source`. `digest` (NULL: none) gets every byte; it is
+ * the caller's again once ahead_next() gave the end, or after ahead_stop(). */
+int ahead_start(inflate_source_fn source, void *ctx, struct digest *digest, struct ahead **ret,
+                struct cc_err *err);
 
-/* As an inflate_source_fn with the struct ahead as ctx: the bytes in order, then the source's own
- * error or its end. */
-int ahead_read(void *ahead, void *buf, size_t n, size_t *ret, struct cc_err *err);
+/* The next bytes, in order; *ret stays valid until the next call. *ret_n 0 at the end; an error is
+ * the source's own. `ahead` is a struct ahead: this is an erofs_source_fn. */
+int ahead_next(void *ahead, const void **ret, size_t *ret_n, struct cc_err *err);
 
-/* End the thread (it finishes the call it is in) and free. NULL is fine. */
+/* End the threads (they finish the call they are in) and free. NULL is fine. */
 void ahead_stop(struct ahead *a);
 void ahead_stopp(struct ahead **a); /* cleanup function */
 #define AHEAD CC_CLEANUP(ahead_stopp)

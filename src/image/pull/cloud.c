@@ -197,7 +197,6 @@ int cloud_commit(const struct image_env *env, struct reporter *reporter, const c
                 r = digest_of_fd(file->fd, s.hex, NULL, err);
         if (r < 0)
                 return r;
-        reporter_phase(reporter, IMAGE_COMMIT);
         blob = layout_cloudimg_blob(env->config, s.hex);
         lock_path = layout_blob_lock(env->config, s.hex);
         /* Held until the record names the blob, so that gc cannot take it in between. */
@@ -205,12 +204,15 @@ int cloud_commit(const struct image_env *env, struct reporter *reporter, const c
         if (r == 0)
                 r = make_blob(env, reporter, &s, blob, verify, &made, err);
         if (r == 0)
+                reporter_phase(reporter, IMAGE_COMMIT);
+        if (r == 0)
                 r = put_record(env, ref, &s, blob, ret, err);
         if (r < 0 && made) {
                 cc_uninterruptible_begin();
                 (void)cc_unlink(blob, NULL);
                 cc_uninterruptible_end();
         }
+        cloud_temp_sweep(env->config);
         if (r == 0)
                 reporter_phase(reporter, IMAGE_DONE);
         return r;

@@ -26,9 +26,12 @@ void cloud_temp_free(struct cloud_temp *t); /* also the cleanup function */
                 .fd = -1                                                                           \
         }
 
-/* `verb` is "pull" or "import". Removes leftovers of crashed processes on the way. */
+/* `verb` is "pull" or "import". */
 int cloud_temp_create(const struct config *config, const char *verb, struct cloud_temp *ret,
                       struct cc_err *err);
+
+/* Remove what crashed processes left an hour ago or earlier. */
+void cloud_temp_sweep(const struct config *config);
 
 /* Append to a temp, leaving holes for zeros; *at is the size so far. INVALID above
  * cloudimg_max_size. cloud_temp_end() gives the file its size. */

@@ -25,12 +25,19 @@ struct job {
         struct reporter reporter;
         struct cloud_temp file; /* as sent */
         struct cloud_temp disk; /* uncompressed, if it was compressed */
+        char *journal;
+        bool keep; /* the download, for the next call */
 };
 
 static void job_free(struct job *j)
 {
         cloud_temp_free(&j->disk);
+        if (j->keep)
+                free(TAKE_PTR(j->file.path));
+        else if (j->journal)
+                (void)cc_unlink(j->journal, NULL);
         cloud_temp_free(&j->file);
+        free(j->journal);
         reporter_free(&j->reporter);
         cancel_free(&j->cancel);
 }
@@ -59,7 +66,6 @@ static int download(struct job *j, bool anew, struct cc_err *err)
 {
         CC_FREE char *temp = layout_cloudimg_temp(j->env->config);
         CC_FREE char *path = NULL;
-        CC_FREE char *journal = NULL;
         char hex[DIGEST_HEX_LEN + 1];
         struct url_fetch f = {
                 .config = j->env->config,
@@ -68,21 +74,20 @@ static int download(struct job *j, bool anew, struct cc_err *err)
                 .progress = on_bytes,
                 .ctx = &j->reporter,
         };
-        bool resumable;
         int r = cc_mkdir_p(temp, 0750, err);
 
         if (r < 0)
                 return r;
         digest_of(j->url, strlen(j->url), hex);
         path = xasprintf("%s/pull-%.*s.img", temp, KEY_LEN, hex);
-        journal = xasprintf("%s/pull-%.*s.journal", temp, KEY_LEN, hex);
+        j->journal = xasprintf("%s/pull-%.*s.journal", temp, KEY_LEN, hex);
         if (anew) {
-                (void)cc_unlink(journal, NULL);
+                (void)cc_unlink(j->journal, NULL);
                 (void)cc_unlink(path, NULL);
         }
         f.path = path;
-        f.journal = journal;
-        r = url_fetch(&f, &resumable, err);
+        f.journal = j->journal;
+        r = url_fetch(&f, &j->keep, err);
         if (r < 0)
                 return r;
         j->file.path = TAKE_PTR(path);
@@ -174,15 +179,19 @@ static int run(struct job *j, bool force, struct image_record *ret, bool *ret_sa
         r = download(j, force, err);
         if (r == 0)
                 r = unwrap(j, &disk, err);
-        return r < 0 ? r : cloud_commit(j->env, &j->reporter, j->url, disk, force, ret, err);
+        if (r == 0)
+                r = cloud_commit(j->env, &j->reporter, j->url, disk, force, ret, err);
+        /* Whoever pressed Ctrl-C while it was converted need not fetch it again. */
+        if (r == -CC_CANCELED && j->file.path && cc_exists(j->journal))
+                j->keep = true;
+        return r;
 }
 
 int cloud_pull(const struct image_env *env, const char *url, bool force, struct image_record *ret,
                bool *ret_unchanged, struct cc_err *err)
 {
-        CC_CLEANUP(job_free) struct job j = {
-                .env = env, .url = url, .file = CLOUD_TEMP_INIT, .disk = CLOUD_TEMP_INIT
-        };
+        CC_CLEANUP(job_free)
+        struct job j = { .env = env, .url = url, .file = CLOUD_TEMP_INIT, .disk = CLOUD_TEMP_INIT };
         bool same = false;
         int r;
 

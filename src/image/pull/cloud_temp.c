@@ -37,8 +37,9 @@ static int try_own(const char *path, int *ret)
 
 /* Everything in here is locked while it is in use, but for the instant in which it is made, and for
  * downloads that shall be resumed: those stay for an hour. */
-static void sweep(const char *temp)
+void cloud_temp_sweep(const struct config *config)
 {
+        CC_FREE char *temp = layout_cloudimg_temp(config);
         CC_DIR DIR *d = opendir(temp);
 
         if (!d)
@@ -77,7 +78,6 @@ int cloud_temp_create(const struct config *config, const char *verb, struct clou
 
         if (r < 0)
                 return r;
-        sweep(temp);
         for (int i = 0; i < MAX_TRIES; i++) {
                 CC_FREE char *path = NULL;
                 CC_CLOSE int fd = -1;

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
@@ -24,23 +26,6 @@ struct plain {
         struct inflate *inflate;
         int64_t len, max;
 };
-
-/* The writer's side of the read-ahead. Decompression is what takes longest: the digest is computed
- * here, beside it. */
-struct hashed {
-        struct ahead *ahead;
-        struct digest *digest;
-};
-
-static int read_hashed(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
-{
-        struct hashed *h = ctx;
-        int r = ahead_read(h->ahead, buf, n, ret, err);
-
-        if (r == 0)
-                digest_add(h->digest, buf, *ret);
-        return r;
-}
 
 static int read_plain(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
 {
@@ -96,13 +81,63 @@ static int feed(struct plain *plain, struct erofs_writer *w, char hex[DIGEST_HEX
 {
         DIGEST struct digest *digest = digest_new();
         AHEAD struct ahead *ahead = NULL;
-        struct hashed hashed = { .digest = digest };
-        int r = ahead_start(read_plain, plain, &ahead, err);
+        int r = ahead_start(read_plain, plain, digest, &ahead, err);
 
+        if (r == 0)
+                r = erofs_add_tar(w, ahead_next, ahead, err);
+        if (r == 0)
+                digest_hex(digest, hex);
+        return r;
+}
+
+struct image_source {
+        int fd;
+        off_t at;
+};
+
+static int read_image(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
+{
+        struct image_source *s = ctx;
+        ssize_t r;
+
+        do
+                r = pread(s->fd, buf, n, s->at);
+        while (r < 0 && errno == EINTR);
         if (r < 0)
-                return r;
-        hashed.ahead = ahead;
-        r = erofs_add_tar(w, read_hashed, &hashed, err);
+                return cc_fail_errno(err, errno, "read image");
+        if (cc_interrupted())
+                return cc_fail(err, CC_CANCELED, "canceled");
+        s->at += r;
+        *ret = (size_t)r;
+        return 0;
+}
+
+static void *write_back(void *arg)
+{
+        (void)sync_file_range(*(int *)arg, 0, 0, SYNC_FILE_RANGE_WRITE);
+        return NULL;
+}
+
+/* The superblock comes first and is known last: only now can the image be hashed, from the page
+ * cache. Publishing it will have to sync it, so meanwhile the disk gets its work. */
+static int digest_of_image(int fd, char hex[DIGEST_HEX_LEN + 1], struct cc_err *err)
+{
+        DIGEST struct digest *digest = digest_new();
+        AHEAD struct ahead *ahead = NULL;
+        struct image_source source = { .fd = fd };
+        pthread_t disk;
+        bool writing = pthread_create(&disk, NULL, write_back, &fd) == 0;
+        const void *bytes = NULL;
+        size_t n = 1;
+        int r = ahead_start(read_image, &source, NULL, &ahead, err);
+
+        while (r == 0 && n) {
+                r = ahead_next(ahead, &bytes, &n, err);
+                if (r == 0)
+                        digest_add(digest, bytes, n);
+        }
+        if (writing)
+                (void)pthread_join(disk, NULL);
         if (r == 0)
                 digest_hex(digest, hex);
         return r;
@@ -129,9 +164,7 @@ static int convert(const struct config *config, struct plain *plain, const char 
         r = erofs_writer_finish(w, uuid, &stats, err);
         if (r < 0)
                 return r;
-        /* The disk works while we read the image again: publishing it will have to sync it. */
-        (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-        r = digest_of_fd(fd, ret->erofs_sha256, NULL, err);
+        r = digest_of_image(fd, ret->erofs_sha256, err);
         if (r == 0)
                 (void)snprintf(ret->diff_id, sizeof(ret->diff_id), "sha256:%s", hex);
         return r;

@@ -155,12 +155,14 @@ static void take_header(struct http_response *r, const char *line)
         } else if ((v = header_value(line, "Content-Range"))) {
                 long long start;
                 long long last;
-                long long total;
+                long long total = -1;
+                int n;
 
-                /* Too large a number saturates, and the checks behind it refuse that. */
+                /* Too large a number saturates, and the checks behind it refuse that. A total of
+                 * "*" is not known. */
                 /* NOLINTNEXTLINE(cert-err34-c) */
-                if (sscanf(v, "bytes %lld-%lld/%lld", &start, &last, &total) == 3 && start >= 0 &&
-                    last >= start && total > last) {
+                n = sscanf(v, "bytes %lld-%lld/%lld", &start, &last, &total);
+                if (n >= 2 && start >= 0 && last >= start && (n == 2 || total > last)) {
                         r->range_start = start;
                         r->range_last = last;
                         r->range_total = total;

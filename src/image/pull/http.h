@@ -25,12 +25,12 @@ struct http_response {
         char *content_type; /* without parameters, or NULL */
         char *challenge;    /* WWW-Authenticate, the Bearer one if there are several; or NULL */
         char *etag;
-        int64_t retry_after;              /* seconds, 0 unknown */
-        int64_t content_length;           /* -1 unknown */
+        int64_t retry_after;                          /* seconds, 0 unknown */
+        int64_t content_length;                       /* -1 unknown */
         int64_t range_start, range_last, range_total; /* of Content-Range; -1 unknown */
         char *last_modified;
-        char *url;                        /* where the answer came from, after redirects */
-        struct cc_buf body;               /* unless a sink took it */
+        char *url;          /* where the answer came from, after redirects */
+        struct cc_buf body; /* unless a sink took it */
 };
 void http_response_clear(struct http_response *r); /* also the cleanup function */
 #define HTTP_RESPONSE CC_CLEANUP(http_response_clear)

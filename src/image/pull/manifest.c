@@ -94,7 +94,8 @@ static int refuse_artifact(const char *type, struct cc_err *err)
                 return cc_fail(err, CC_UNSUPPORTED, "this is a snapshot artifact, not an image: %s",
                                type);
         (void)cc_fail(err, CC_UNSUPPORTED, "this is a disk image artifact: %s", type);
-        cc_hint(err, "cocoon image pull takes disk images from URLs, cocoon image import from files");
+        cc_hint(err,
+                "cocoon image pull takes disk images from URLs, cocoon image import from files");
         return -CC_UNSUPPORTED;
 }
 

@@ -42,7 +42,10 @@ enum sniff sniff_bytes(const void *data, size_t n)
                 return SNIFF_GZIP;
         if (n >= 4 && memcmp(p, "\x28\xb5\x2f\xfd", 4) == 0)
                 return SNIFF_ZSTD;
-        if (n >= 6 && memcmp(p, "\xfd" "7zXZ\0", 6) == 0)
+        if (n >= 6 && memcmp(p,
+                             "\xfd"
+                             "7zXZ\0",
+                             6) == 0)
                 return SNIFF_XZ;
         if (n >= 4 && memcmp(p, "QFI\xfb", 4) == 0)
                 return SNIFF_QCOW2;

@@ -240,8 +240,11 @@ static int stream_once(struct download *d, bool range, struct http_response *ans
                 d->total = s.total;
                 return check_size(d, d->total, err);
         }
-        if (answer->status == 206 && range)
+        if (answer->status == 206 && range) {
+                /* Ranges, but of a file without an end. */
+                http_response_clear(answer);
                 return stream_once(d, false, answer, ret_whole, err);
+        }
         return 0;
 }
 
@@ -439,7 +442,7 @@ static int fetch_part(void *ctx, size_t worker, size_t i, struct cc_err *err)
 
 static int fetch_parts(struct download *d, struct cc_err *err)
 {
-        size_t conns = (size_t)d->f->config->pull_conns;
+        size_t conns = d->f->config->pull_conns > 0 ? (size_t)d->f->config->pull_conns : 1;
         int64_t part = d->total / (int64_t)(conns * PARTS_PER_CONNECTION);
         int r = 0;
 
@@ -494,10 +497,8 @@ int url_fetch(const struct url_fetch *f, bool *ret_resumable, struct cc_err *err
         (void)pthread_mutex_init(&d.lock, NULL);
         r = run(&d, &e);
         *ret_resumable = false;
-        if (r == 0) {
-                (void)cc_unlink(f->journal, NULL);
+        if (r == 0)
                 return 0;
-        }
         if ((d.settled ? d.any_done : earlier) &&
             (e.class == CC_CANCELED || e.class == CC_NETWORK || e.class == CC_TIMEOUT)) {
                 *ret_resumable = true;

@@ -16,7 +16,7 @@ struct url_fetch {
         struct cancel *cancel;
         const char *url;
         const char *path;    /* the file; what an earlier call left there is used */
-        const char *journal; /* gone again once the file is complete */
+        const char *journal; /* stays until the caller needs the file no more */
         void (*progress)(void *ctx, int64_t bytes, int64_t total); /* total 0: unknown */
         void *ctx;
 };

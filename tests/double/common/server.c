@@ -59,13 +59,10 @@ static void on_listener(void *arg, int fd, short revents);
 
 void dbl_reply_json(struct dbl_reply *reply, int status, json_t *body)
 {
-        CC_JSON json_t *owned = body;
         CC_FREE char *text = body ? json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 
-        reply->status = status;
-        reply->body.len = 0;
-        if (text)
-                cc_buf_str(&reply->body, text);
+        dbl_reply_text(reply, status, text ? text : "");
+        json_decref(body);
 }
 
 void dbl_reply_text(struct dbl_reply *reply, int status, const char *body)
@@ -82,7 +79,7 @@ int dbl_listen(const char *path, int *ret, struct cc_err *err)
 
         if (strlen(path) >= sizeof(addr.sun_path))
                 return cc_fail(err, CC_INVALID, "path must be shorter than SUN_LEN");
-        strcpy(addr.sun_path, path);
+        memcpy(addr.sun_path, path, strlen(path));
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return cc_fail_errno(err, errno, "socket");
@@ -189,6 +186,8 @@ static void check_lost(struct dbl_server *s, const struct job *job)
 {
         CC_FREE char *key = lost_key(&job->request);
 
+        if (s->form->repeatable && s->form->repeatable(s->ctx, &job->request))
+                return;
         for (size_t i = 0; i < s->n_lost; i++)
                 if (cc_streq(s->lost[i].key, key))
                         dbl_journal_add(s->journal, "retry-violation",
@@ -518,6 +517,9 @@ void dbl_server_free(struct dbl_server *s)
                 if (c->fd < 0)
                         continue;
                 dbl_loop_unwatch(s->loop, c->fd);
+                /* Answers given are delivered, whatever ended the process. */
+                if (c->out.len)
+                        (void)send(c->fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
                 close(c->fd);
                 cc_buf_free(&c->out);
                 dbl_parser_free(&c->parser);

@@ -32,6 +32,10 @@ struct dbl_server_form {
         /* Execute a request. */
         void (*handle)(void *ctx, const struct dbl_request *request, struct dbl_reply *ret);
 
+        /* May be NULL: whether a request whose answer was lost may come again, because repeating it
+         * changes nothing. Without it only GET may. */
+        bool (*repeatable)(void *ctx, const struct dbl_request *request);
+
         /* May be NULL: called when the answer has been written to the socket, or its connection is
          * lost; for what ends the process only behind its answer. */
         void (*answered)(void *ctx);

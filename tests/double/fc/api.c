@@ -407,6 +407,23 @@ static void endpoint(const struct dbl_request *r, char *out, size_t n)
         (void)snprintf(out, n, "%s /%s%s%s", r->method, first, *detail ? "/" : "", detail);
 }
 
+/* Configuration before boot overwrites itself; keys pressed twice are no harm. */
+static bool repeatable(void *ctx, const struct dbl_request *r)
+{
+        const struct fcd_vm *vm = ctx;
+        const struct route *route;
+        char first[64];
+        char second[256];
+        char name[64];
+        size_t n;
+
+        split_path(r, first, second, &n);
+        route = find_route(vm, r, first, second);
+        endpoint(r, name, sizeof(name));
+        return cc_streq(name, "PUT /actions/SendCtrlAltDel") ||
+               (route && vm->state == FCD_NOT_STARTED && route->phase & CONFIGURES);
+}
+
 const struct dbl_server_form fcd_api_form = {
         .server = "Firecracker API",
         .content_type = "application/json",
@@ -414,6 +431,7 @@ const struct dbl_server_form fcd_api_form = {
         .allow_delete = true,
         .endpoint = endpoint,
         .handle = handle,
+        .repeatable = repeatable,
         .answered = answered,
 };
 
@@ -423,5 +441,6 @@ const struct dbl_server_form fcd_api_form_old = {
         .body_max = 51200,
         .endpoint = endpoint,
         .handle = handle,
+        .repeatable = repeatable,
         .answered = answered,
 };

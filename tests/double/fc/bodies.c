@@ -1,4 +1,5 @@
-/* See bodies.h. Columns: name, type, fallback, table of names or fields, since. */
+/* See bodies.h. Columns: name, type, fallback, table of names or fields, since,
+ * defaulted. */
 #include "bodies.h"
 
 #define REQUIRED NULL
@@ -39,17 +40,17 @@ SCHEMA(fcd_machine_config, "MachineConfig",
         { "vcpu_count", FCD_U8, REQUIRED },
         { "mem_size_mib", FCD_USIZE, REQUIRED },
         { "smt", FCD_BOOL, "false" },
-        { "cpu_template", FCD_ENUM, OPTIONAL, cpu_templates },
+        { "cpu_template", FCD_ENUM, OPTIONAL, cpu_templates, 0, true },
         { "track_dirty_pages", FCD_BOOL, "false" },
         { "huge_pages", FCD_ENUM, "\"None\"", huge_pages });
 
 SCHEMA(fcd_machine_update, "MachineConfigUpdate",
-        { "vcpu_count", FCD_U8, OPTIONAL },
-        { "mem_size_mib", FCD_USIZE, OPTIONAL },
-        { "smt", FCD_BOOL, OPTIONAL },
-        { "cpu_template", FCD_ENUM, OPTIONAL, cpu_templates },
-        { "track_dirty_pages", FCD_BOOL, OPTIONAL },
-        { "huge_pages", FCD_ENUM, OPTIONAL, huge_pages });
+        { "vcpu_count", FCD_U8, OPTIONAL, NULL, 0, true },
+        { "mem_size_mib", FCD_USIZE, OPTIONAL, NULL, 0, true },
+        { "smt", FCD_BOOL, OPTIONAL, NULL, 0, true },
+        { "cpu_template", FCD_ENUM, OPTIONAL, cpu_templates, 0, true },
+        { "track_dirty_pages", FCD_BOOL, OPTIONAL, NULL, 0, true },
+        { "huge_pages", FCD_ENUM, OPTIONAL, huge_pages, 0, true });
 
 SCHEMA(fcd_boot_source, "BootSourceConfig",
         { "kernel_image_path", FCD_STRING, REQUIRED },
@@ -99,7 +100,7 @@ SCHEMA(fcd_balloon_stats, "BalloonUpdateStatsConfig",
         { "stats_polling_interval_s", FCD_U16, REQUIRED });
 
 SCHEMA(fcd_vsock, "VsockDeviceConfig",
-        { "vsock_id", FCD_STRING, OPTIONAL },
+        { "vsock_id", FCD_STRING, OPTIONAL, NULL, 0, true },
         { "guest_cid", FCD_U32, REQUIRED },
         { "uds_path", FCD_STRING, REQUIRED });
 

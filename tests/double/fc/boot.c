@@ -84,12 +84,15 @@ static bool load_kernel(const struct fcd_vm *vm, struct dbl_reply *reply)
                           problem);
                 return false;
         }
-        if (vm->initrd >= 0 && (fstat(vm->initrd, &st) < 0 || (uint64_t)st.st_size >= memory)) {
-                fcd_fault(reply, START "Error with initrd initialization: Failed to compute the "
-                                       "initrd address..");
-                return false;
-        }
-        return true;
+        if (vm->initrd < 0)
+                return true;
+        if (fstat(vm->initrd, &st) < 0 || (uint64_t)st.st_size >= memory)
+                problem = "Failed to compute the initrd address.";
+        else if (st.st_size == 0)
+                problem = "Cannot load initrd due to an invalid memory configuration.";
+        if (problem)
+                fcd_fault(reply, START "Error with initrd initialization: %s.", problem);
+        return !problem;
 }
 
 /* One virtio device on the bus and, without PCI, on the command line. */

@@ -396,8 +396,8 @@ static int decode_positional(struct decoder *d, const struct fcd_schema *schema,
                 if (c < 0)
                         return fcd_error_peek(s, "EOF while parsing a list");
                 if (c == ']') {
-                        if (f->fallback && !cc_streq(f->fallback, "null"))
-                                continue; /* marked as having a default */
+                        if (f->defaulted || (f->fallback && !cc_streq(f->fallback, "null")))
+                                continue;
                         return fcd_error_later(s,
                                                "invalid length %zu, expected struct %s with %zu "
                                                "element%s",

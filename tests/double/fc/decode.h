@@ -33,6 +33,8 @@ struct fcd_field {
                                  null a value */
         const void *of;
         unsigned since; /* minor version 1.N that introduced the field; 0: always there */
+        bool defaulted; /* null is its default, not only what its absence means: the difference
+                           shows in the positional form */
 };
 
 struct fcd_schema {

@@ -97,6 +97,7 @@ static void fill_drive(json_t *config)
                 (void)json_object_set_new(config, "is_read_only", json_false());
         if (json_is_null(json_object_get(config, "io_engine")))
                 (void)json_object_set_new(config, "io_engine", json_string("Sync"));
+        fcd_settle_limiter(config, "rate_limiter");
 }
 
 /* Put a device at position `at`; takes over the reference and the descriptor. */
@@ -205,8 +206,10 @@ void fcd_patch_drive(struct fcd_vm *vm, json_t *body, struct dbl_reply *reply)
                 drive->fd = fd;
                 (void)json_object_set_new(drive->config, "path_on_host", json_string(path));
         }
-        if (!json_is_null(limiter))
+        if (!json_is_null(limiter)) {
                 (void)json_object_set(drive->config, "rate_limiter", limiter);
+                fcd_settle_limiter(drive->config, "rate_limiter");
+        }
         fcd_ok(reply);
 }
 
@@ -315,6 +318,8 @@ void fcd_put_nic(struct fcd_vm *vm, json_t *body, struct dbl_reply *reply)
                         close(fd);
                 return;
         }
+        fcd_settle_limiter(body, "rx_rate_limiter");
+        fcd_settle_limiter(body, "tx_rate_limiter");
         insert(d, d->n, json_incref(body), fd);
         fcd_ok(reply);
 }

@@ -119,6 +119,9 @@ static void on_signal(void *arg, int sig)
                 return;
         /* No handler: it dies on the spot and leaves its sockets behind. */
         (void)signal(sig, SIG_DFL);
+        sigemptyset(&set);
+        sigaddset(&set, sig);
+        (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
         (void)raise(sig);
         sigemptyset(&set);
         sigaddset(&set, sig);

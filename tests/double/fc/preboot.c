@@ -131,6 +131,7 @@ void fcd_put_balloon(struct fcd_vm *vm, json_t *body, struct dbl_reply *reply)
 
 void fcd_put_entropy(struct fcd_vm *vm, json_t *body, struct dbl_reply *reply)
 {
+        fcd_settle_limiter(body, "rate_limiter");
         json_decref(vm->entropy);
         vm->entropy = json_incref(body);
         fcd_ok(reply);
@@ -166,12 +167,14 @@ void fcd_put_metrics(struct fcd_vm *vm, json_t *body, struct dbl_reply *reply)
         const char *path = text_of(body, "metrics_path");
         CC_CLOSE int fd = open(path, O_RDWR | O_NONBLOCK | O_CREAT | O_CLOEXEC, 0666);
 
-        if (fd < 0) {
+        if (fd < 0 || vm->metrics) {
                 fcd_fault(reply,
                           "Metrics error: Cannot initialize the metrics system due to bad user "
                           "input: %s",
-                          fcd_os_error(errno));
+                          fd < 0 ? fcd_os_error(errno)
+                                 : "Reinitialization of metrics not allowed.");
                 return;
         }
+        vm->metrics = true;
         fcd_ok(reply);
 }

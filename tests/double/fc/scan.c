@@ -424,7 +424,10 @@ static void debug_string(struct cc_buf *ret, const struct cc_buf *text)
 
 void fcd_describe_number(const struct fcd_number *n, struct cc_buf *ret)
 {
+        int digits_shown = 0;
         char text[40];
+        long exponent;
+        int decimals;
 
         switch (n->kind) {
         case FCD_UNSIGNED:
@@ -436,13 +439,21 @@ void fcd_describe_number(const struct fcd_number *n, struct cc_buf *ret)
         case FCD_REAL:
                 break;
         }
-        /* The shortest decimal form that reads back as the same value, always with a point. */
-        for (int precision = 1; precision <= 17; precision++) {
-                (void)snprintf(text, sizeof(text), "%.*g", precision, n->real);
+        /* The shortest decimal form that reads back as the same value. */
+        while (++digits_shown < 17) {
+                (void)snprintf(text, sizeof(text), "%.*e", digits_shown - 1, n->real);
                 if (strtod(text, NULL) == n->real)
                         break;
         }
-        cc_buf_printf(ret, "floating point `%s%s`", text, strpbrk(text, ".e") ? "" : ".0");
+        (void)snprintf(text, sizeof(text), "%.*e", digits_shown - 1, n->real);
+        exponent = strtol(strchr(text, 'e') + 1, NULL, 10);
+        if (exponent >= -5 && exponent < 16) {
+                decimals = digits_shown - 1 - (int)exponent;
+                cc_buf_printf(ret, "floating point `%.*f`", decimals > 1 ? decimals : 1, n->real);
+        } else {
+                *strchr(text, 'e') = '\0';
+                cc_buf_printf(ret, "floating point `%se%+ld`", text, exponent);
+        }
 }
 
 int fcd_describe(struct fcd_scan *s, struct cc_buf *ret)

@@ -6,10 +6,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -181,6 +184,24 @@ static int override_vsock(const json_t *override, const json_t *state, struct cc
         return json_object_set(vsock, "uds_path", json_object_get(override, "uds_path"));
 }
 
+/* A page fault handler behind a socket is not for cocoon: refused also where it listens. */
+static int load_from_handler(struct fcd_vm *vm, const char *path, struct cc_buf *fault)
+{
+        CC_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        struct sockaddr_un addr = { .sun_family = AF_UNIX };
+        int errnum = ECONNREFUSED;
+
+        fcd_violation(vm, "memory from a page fault handler");
+        (void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+        if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+                errnum = errno;
+        cc_buf_printf(fault,
+                      "Failed to load guest memory: Error creating guest memory from uffd: Failed "
+                      "to connect to UDS Unix stream: %s",
+                      fcd_os_error(errnum));
+        return -1;
+}
+
 /* The memory file mapped as the real one maps it: privately, never beyond its end. */
 static int load_memory(struct fcd_vm *vm, const json_t *backend, struct cc_buf *fault)
 {
@@ -191,14 +212,8 @@ static int load_memory(struct fcd_vm *vm, const json_t *backend, struct cc_buf *
         uint64_t size = memory_size(vm);
         struct stat st;
 
-        if (!cc_streq(text_of(backend, "backend_type"), "File")) {
-                fcd_violation(vm, "memory from a page fault handler is not for cocoon");
-                cc_buf_printf(fault,
-                              "Failed to load guest memory: Error creating guest memory from uffd: "
-                              "Failed to connect to UDS Unix stream: %s",
-                              fcd_os_error(ECONNREFUSED));
-                return -1;
-        }
+        if (!cc_streq(text_of(backend, "backend_type"), "File"))
+                return load_from_handler(vm, path, fault);
         if (cc_streq(text_of(vm->machine, "huge_pages"), "2M")) {
                 cc_buf_printf(fault,
                               "%sCannot restore hugetlbfs backed snapshot by mapping the "
@@ -328,8 +343,10 @@ static int restore(struct fcd_vm *vm, const json_t *body, struct cc_buf *fault)
                 return -1;
         json_decref(vm->machine);
         vm->machine = json_incref(json_object_get(state, "machine"));
-        (void)json_object_set(vm->machine, "track_dirty_pages",
-                              json_object_get(body, "track_dirty_pages"));
+        (void)json_object_set_new(
+                vm->machine, "track_dirty_pages",
+                json_boolean(json_is_true(json_object_get(body, "track_dirty_pages")) ||
+                             json_is_true(json_object_get(body, "enable_diff_snapshots"))));
         if (load_memory(vm, json_object_get(body, "mem_backend"), fault) < 0)
                 return -1;
         /* The machine's transport is the snapshot's, whatever the command line said. */

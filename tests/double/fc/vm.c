@@ -19,9 +19,8 @@ void fcd_vm_init(struct fcd_vm *vm)
                                .serial_fd = -1,
                                .mem_fd = -1,
                                .exit_status = -1 };
-        vm->machine =
-                json_pack("{s:i, s:i, s:b, s:n, s:b, s:s}", "vcpu_count", 1, "mem_size_mib", 128,
-                          "smt", 0, "cpu_template", "track_dirty_pages", 0, "huge_pages", "None");
+        vm->machine = json_pack("{s:i, s:i, s:b, s:b, s:s}", "vcpu_count", 1, "mem_size_mib", 128,
+                                "smt", 0, "track_dirty_pages", 0, "huge_pages", "None");
 }
 
 static void clear_devices(struct fcd_devices *d)
@@ -122,4 +121,27 @@ size_t fcd_device_total(const struct fcd_vm *vm)
 {
         return vm->drives.n + vm->nics.n + (vm->balloon != NULL) + (vm->vsock != NULL) +
                (vm->entropy != NULL);
+}
+
+/* A bucket without capacity or refill limits nothing. */
+static void settle_bucket(json_t *limiter, const char *key)
+{
+        const json_t *bucket = json_object_get(limiter, key);
+
+        if (json_integer_value(json_object_get(bucket, "size")) == 0 ||
+            json_integer_value(json_object_get(bucket, "refill_time")) == 0)
+                (void)json_object_set_new(limiter, key, json_null());
+}
+
+void fcd_settle_limiter(json_t *config, const char *key)
+{
+        json_t *limiter = json_object_get(config, key);
+
+        if (!json_is_object(limiter))
+                return;
+        settle_bucket(limiter, "bandwidth");
+        settle_bucket(limiter, "ops");
+        if (json_is_null(json_object_get(limiter, "bandwidth")) &&
+            json_is_null(json_object_get(limiter, "ops")))
+                (void)json_object_set_new(config, key, json_null());
 }

@@ -46,6 +46,7 @@ struct fcd_vm {
 
         enum fcd_state state;
         bool configured; /* something that a snapshot brings along was asked for */
+        bool metrics;    /* PUT /metrics was there: once only */
         json_t *machine; /* GET /machine-config */
         json_t *boot;    /* boot-source as sent; NULL: none yet */
         char *cmdline;   /* validated command line of the boot source */
@@ -88,6 +89,9 @@ const char *fcd_os_error(int errnum);
 struct fcd_device *fcd_device_find(const struct fcd_devices *d, const char *key, const char *id);
 void fcd_device_remove(struct fcd_devices *d, size_t i);
 size_t fcd_device_total(const struct fcd_vm *vm); /* all virtio devices configured */
+
+/* A rate limiter as GET shows it: null if it limits nothing. */
+void fcd_settle_limiter(json_t *config, const char *key);
 
 /* Open what a device's configuration names. *ret_fd, or -1 with the text behind "Unable to create
  * the virtio block device: " (drive) or "Could not create the network device: " (NIC) in fault. */

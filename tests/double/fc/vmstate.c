@@ -108,6 +108,9 @@ int fcd_vmstate_write(const char *path, unsigned minor, const json_t *state, str
         return 0;
 }
 
+/* What the real one says of bytes that it cannot make sense of. */
+static const char not_ours[] = "An error occurred during bitcode serialization: bitcode error";
+
 static int damaged(struct cc_buf *fault, const char *text)
 {
         cc_buf_printf(fault, "Failed to load snapshot state from file: %s", text);
@@ -132,21 +135,17 @@ int fcd_vmstate_read(const char *path, json_t **ret, char **ret_version, struct 
         if (len < sizeof(crc))
                 return damaged(fault, "IO Error: File too short to contain CRC");
         if (len < sizeof(h) + sizeof(crc))
-                return damaged(fault, "An error occurred during bitcode serialization: EOF");
+                return damaged(fault, not_ours);
         memcpy(&h, data, sizeof(h));
-        if (h.magic != htole64(magic)) {
-                CC_FREE char *text =
-                        xasprintf("Magic value does not match arch: %" PRIu64, le64toh(h.magic));
-
-                return damaged(fault, text);
-        }
+        if (h.magic != htole64(magic))
+                return damaged(fault, not_ours);
         memcpy(&crc, data + len - sizeof(crc), sizeof(crc));
         if (le64toh(crc) != crc64(data, len - sizeof(crc)) ||
             le32toh(h.len) != len - sizeof(h) - sizeof(crc))
                 return damaged(fault, "CRC64 validation failed");
         *ret = json_loadb(data + sizeof(h), le32toh(h.len), 0, NULL);
         if (!*ret)
-                return damaged(fault, "An error occurred during bitcode serialization: invalid");
+                return damaged(fault, not_ours);
         *ret_version = xasprintf("%u.%u.%u", le32toh(h.version[0]), le32toh(h.version[1]),
                                  le32toh(h.version[2]));
         return 0;

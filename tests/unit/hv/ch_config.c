@@ -213,6 +213,27 @@ static void test_terminal(void **state)
         golden_of(&firmware, "ch-terminal-uefi");
 }
 
+/* What only `vm debug` asks for. */
+static void test_debug_sizes(void **state)
+{
+        struct cc_err err = CC_ERR_INIT;
+        CH_CONFIG struct ch_config c = { 0 };
+        struct machine m;
+
+        init(&m);
+        m.spec.max_cpu = 8;
+        m.spec.balloon = 100 << 20;
+        assert_ok(ch_config_make(&m.spec, &m.host, &c, &err));
+        assert_int_equal(c.max_vcpus, 8);
+        assert_int_equal(c.balloon, 100 << 20);
+        m.spec.balloon = m.spec.memory;
+        {
+                CH_CONFIG struct ch_config refused = { 0 };
+
+                assert_int_equal(ch_config_make(&m.spec, &m.host, &refused, &err), -CC_INVALID);
+        }
+}
+
 static void test_affinity(void **state)
 {
         struct machine m;
@@ -359,13 +380,13 @@ static void test_version(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_direct),    cmocka_unit_test(test_uefi),
-                cmocka_unit_test(test_windows),   cmocka_unit_test(test_options),
-                cmocka_unit_test(test_mergeable), cmocka_unit_test(test_odd_paths),
-                cmocka_unit_test(test_terminal),  cmocka_unit_test(test_affinity),
-                cmocka_unit_test(test_refusals),  cmocka_unit_test(test_slots),
-                cmocka_unit_test(test_not_utf8),  cmocka_unit_test(test_net_id),
-                cmocka_unit_test(test_version),
+                cmocka_unit_test(test_direct),      cmocka_unit_test(test_uefi),
+                cmocka_unit_test(test_windows),     cmocka_unit_test(test_options),
+                cmocka_unit_test(test_mergeable),   cmocka_unit_test(test_odd_paths),
+                cmocka_unit_test(test_terminal),    cmocka_unit_test(test_affinity),
+                cmocka_unit_test(test_debug_sizes), cmocka_unit_test(test_refusals),
+                cmocka_unit_test(test_slots),       cmocka_unit_test(test_not_utf8),
+                cmocka_unit_test(test_net_id),      cmocka_unit_test(test_version),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -405,6 +405,7 @@ static void test_boot(void **state)
         if (!ready || !f->spec.kernel) {
                 print_message("skipped: COCOON_TEST_KERNEL and COCOON_TEST_READY are not set\n");
                 skip();
+                return; /* not reached */
         }
         launch(f, &proc);
         if (proc.console >= 0)

@@ -112,7 +112,6 @@ static void test_round_trip(void **state)
         h.vars_size = 540672;
         s.kernel = NULL;
         s.hugepages = true;
-        s.windows = true;
         qemu_recipe_make(&s, &h, &a, &clamped);
         first = qemu_recipe_text(&a);
         if (qemu_recipe_parse(first, strlen(first), &b, &err) < 0)
@@ -120,6 +119,21 @@ static void test_round_trip(void **state)
         second = qemu_recipe_text(&b);
         assert_string_equal(first, second);
         assert_true(b.hugepages && b.balloon && qemu_recipe_uefi(&b) && qemu_recipe_kvm(&b));
+}
+
+/* Windows is never given a balloon, whatever is configured (cli.md §4.2). */
+static void test_windows(void **state)
+{
+        QEMU_RECIPE_CLEANUP struct qemu_recipe r = { 0 };
+        struct vm_spec s = spec();
+        struct qemu_host h = host;
+        bool clamped;
+
+        (void)state;
+        h.balloon = true;
+        s.windows = true;
+        qemu_recipe_make(&s, &h, &r, &clamped);
+        assert_false(r.balloon);
 }
 
 /* A valid recipe with one value replaced must be refused, whole. */
@@ -194,9 +208,8 @@ static void test_hostile(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_make),
-                cmocka_unit_test(test_clamp),
-                cmocka_unit_test(test_round_trip),
+                cmocka_unit_test(test_make),       cmocka_unit_test(test_clamp),
+                cmocka_unit_test(test_round_trip), cmocka_unit_test(test_windows),
                 cmocka_unit_test(test_hostile),
         };
 

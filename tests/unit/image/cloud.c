@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "base/proc.h"
 #include "base/sys.h"
@@ -67,11 +69,23 @@ static char *blob_of(const struct world *w, const struct image_record *image)
         return layout_cloudimg_blob(&w->config, image->content_sum + 7);
 }
 
+/* Also those whose name starts with a dot. */
+static size_t count_all(const struct world *w, const char *sub)
+{
+        CC_FREE char *path = xasprintf("%s/%s", w->config.root_dir, sub);
+        CC_DIR DIR *d = opendir(path);
+        size_t n = 0;
+
+        for (struct dirent *e; d && (e = readdir(d));)
+                n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 ? 1 : 0;
+        return n;
+}
+
 /* Only the blobs of `n` images are there. */
 static void assert_blobs(const struct world *w, size_t n)
 {
-        assert_int_equal(count_entries(w, "cloudimg/blobs"), n);
-        assert_int_equal(count_entries(w, "cloudimg/temp"), 0);
+        assert_int_equal(count_all(w, "cloudimg/blobs"), n);
+        assert_int_equal(count_all(w, "cloudimg/temp"), 0);
 }
 
 static void assert_content(const struct world *w, const struct image_record *image, const void *raw,
@@ -257,20 +271,21 @@ static void test_without_ranges(void **state)
         CC_FREE char *raw = raw_disk(MIB, 1);
 
         need_tool("qemu-img");
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 4; i++) {
                 IMAGE_RECORD struct image_record image = IMAGE_RECORD_INIT;
                 struct cc_err err = CC_ERR_INIT;
                 CC_FREE char *url = NULL;
 
                 SERVE(s, raw, MIB);
-                s.no_ranges = true;
+                s.no_ranges = i < 3;
+                s.no_total = i == 3;
                 s.no_length = i == 1;
                 s.cut = i == 2 ? 2 : 0;
                 s.cut_at = 300000;
                 url = url_of(&s, "/disk");
                 assert_ok(pull(w, url, true, &image, NULL, &err), &err);
                 assert_content(w, &image, raw, MIB);
-                assert_int_equal(s.seen.requests, i == 2 ? 3 : 1);
+                assert_int_equal(s.seen.requests, i == 2 ? 3 : i == 3 ? 2 : 1);
                 double_files_stop(&s);
         }
         assert_blobs(w, 1);
@@ -656,6 +671,44 @@ static void test_resume_in_another_process(void **state)
         double_files_stop(&s);
 }
 
+/* Killed when all was fetched: nothing comes again. */
+static void test_killed_while_converting(void **state)
+{
+        struct world *w = *state;
+        size_t n = 4 * MIB;
+        CC_FREE char *raw = raw_disk(n, 1);
+        IMAGE_RECORD struct image_record image = IMAGE_RECORD_INIT;
+        struct cc_err err = CC_ERR_INIT;
+        CC_FREE char *url = NULL;
+        pid_t pid;
+        int status;
+
+        need_tool("qemu-img");
+        SERVE(s, raw, n);
+        url = url_of(&s, "/disk");
+        (void)setenv("COCOON_FAILPOINT", "cloudimg.blob", 1);
+        pid = fork();
+        if (pid == 0) {
+                struct meta_open_args args = { .root_dir = w->config.root_dir,
+                                               .run_dir = w->config.run_dir };
+
+                if (meta_open(&args, &w->env.meta, NULL) < 0)
+                        _exit(2);
+                (void)image_pull(&w->env, url, false, &image, NULL, NULL);
+                _exit(3);
+        }
+        (void)unsetenv("COCOON_FAILPOINT");
+        assert_true(waitpid(pid, &status, 0) == pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        assert_int_equal(count_entries(w, "cloudimg/blobs"), 0);
+        s.seen.bytes = 0;
+        assert_ok(pull(w, url, false, &image, NULL, &err), &err);
+        assert_int_equal(s.seen.bytes, 8);
+        assert_content(w, &image, raw, n);
+        assert_blobs(w, 1);
+        double_files_stop(&s);
+}
+
 static void test_resume_after_a_broken_network(void **state)
 {
         struct world *w = *state;
@@ -739,6 +792,47 @@ static void test_damaged_journal(void **state)
                 assert_content(w, &image, raw, n);
                 assert_int_equal(s.seen.bytes, (rows[i] ? n : 2 * MIB) + 8);
                 double_files_stop(&s);
+        }
+}
+
+/* What was left long ago goes; what is young or in use stays. */
+static void test_leftovers(void **state)
+{
+        static const char *const names[] = { "pull-0123456789abcdef.img",
+                                             "import-X.img",
+                                             ".tmp-x.qcow2",
+                                             "pull-young.img",
+                                             "pull-used.img",
+                                             "other" };
+        struct world *w = *state;
+        CC_FREE char *raw = raw_disk(MIB, 1);
+        IMAGE_RECORD struct image_record image = IMAGE_RECORD_INIT;
+        struct cc_err err = CC_ERR_INIT;
+        CC_FREE char *url = NULL;
+        CC_CLOSE int used = -1;
+
+        need_tool("qemu-img");
+        for (size_t i = 0; i < CC_ARRAY_LEN(names); i++) {
+                CC_FREE char *path = xasprintf("%s/cloudimg/temp/%s", w->config.root_dir, names[i]);
+                const struct timespec old[2] = { { .tv_sec = time(NULL) - 4000 },
+                                                 { .tv_sec = time(NULL) - 4000 } };
+
+                assert_ok(cc_publish(path, "x", 1, 0600, &err), &err);
+                if (i == 4) {
+                        used = open(path, O_RDONLY | O_CLOEXEC);
+                        assert_int_equal(flock(used, LOCK_EX), 0);
+                }
+                if (i != 3)
+                        assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+        }
+        SERVE(s, raw, MIB);
+        url = url_of(&s, "/disk");
+        assert_ok(pull(w, url, false, &image, NULL, &err), &err);
+        double_files_stop(&s);
+        for (size_t i = 0; i < CC_ARRAY_LEN(names); i++) {
+                CC_FREE char *path = xasprintf("%s/cloudimg/temp/%s", w->config.root_dir, names[i]);
+
+                assert_int_equal(cc_exists(path), i >= 3);
         }
 }
 
@@ -886,9 +980,11 @@ int main(void)
                 T(test_expired_redirect),
                 T(test_weak_validators),
                 T(test_resume_in_another_process),
+                T(test_killed_while_converting),
                 T(test_resume_after_a_broken_network),
                 T(test_resume_needs_the_same_file),
                 T(test_damaged_journal),
+                T(test_leftovers),
                 T(test_force),
                 T(test_concurrent_pulls),
                 T(test_full_disk),

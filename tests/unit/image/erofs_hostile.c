@@ -393,13 +393,13 @@ static void test_no_temp_dir(void **state)
         assert_non_null(strstr(err.msg, "temporary file"));
 }
 
-static int failing_source(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
+static int failing_source(void *ctx, const void **ret, size_t *ret_n, struct cc_err *err)
 {
         struct reader *r = ctx;
 
         if (r->pos > 600)
                 return cc_fail(err, CC_UNAVAILABLE, "the line went dead");
-        return tar_read(ctx, buf, n, ret, err);
+        return tar_read(ctx, ret, ret_n, err);
 }
 
 static void test_source_error_is_passed_on(void **state)
@@ -407,7 +407,7 @@ static void test_source_error_is_passed_on(void **state)
         EROFS_WRITER struct erofs_writer *w = NULL;
         CC_BUF struct cc_buf tar = { 0 };
         CC_CLOSE int fd = memfd_create("image", MFD_CLOEXEC);
-        struct reader reader = { .tar = &tar, .step = 600 };
+        READER struct reader reader = { .tar = &tar, .step = 600 };
         struct cc_err err = CC_ERR_INIT;
         char data[4000] = { 0 };
 

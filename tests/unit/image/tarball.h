@@ -122,10 +122,15 @@ static inline void pax_add(struct cc_buf *records, const char *key, const void *
         cc_buf_str(records, "\n");
 }
 
+static inline void tar_pax_type(struct cc_buf *tar, char type, struct cc_buf *records)
+{
+        TAR(tar, .name = "PaxHeaders/x", .type = type, .data = records->data, .size = records->len);
+        records->len = 0;
+}
+
 static inline void tar_pax(struct cc_buf *tar, struct cc_buf *records)
 {
-        TAR(tar, .name = "PaxHeaders/x", .type = 'x', .data = records->data, .size = records->len);
-        records->len = 0;
+        tar_pax_type(tar, 'x', records);
 }
 
 static inline void tar_pax1(struct cc_buf *tar, const char *key, const char *value)
@@ -134,6 +139,15 @@ static inline void tar_pax1(struct cc_buf *tar, const char *key, const char *val
 
         pax_add(&records, key, value, strlen(value));
         tar_pax(tar, &records);
+}
+
+/* A global header of one record. */
+static inline void tar_global(struct cc_buf *tar, const char *key, const char *value)
+{
+        CC_BUF struct cc_buf records = { 0 };
+
+        pax_add(&records, key, value, strlen(value));
+        tar_pax_type(tar, 'g', &records);
 }
 
 static inline void tar_end(struct cc_buf *tar)
@@ -146,21 +160,29 @@ static inline void tar_end(struct cc_buf *tar)
 struct reader {
         const struct cc_buf *tar;
         size_t pos, step; /* step: most bytes given at once; 0: all */
+        void *lent;
 };
 
-static inline int tar_read(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
+static inline void reader_free(struct reader *r)
+{
+        free(r->lent);
+}
+#define READER CC_CLEANUP(reader_free)
+
+static inline int tar_read(void *ctx, const void **ret, size_t *ret_n, struct cc_err *err)
 {
         struct reader *r = ctx;
-        size_t left = r->tar->len - r->pos;
+        size_t n = r->tar->len - r->pos;
 
         (void)err;
-        n = n < left ? n : left;
         if (r->step && n > r->step)
                 n = r->step;
-        if (n)
-                memcpy(buf, r->tar->data + r->pos, n);
+        /* Of exactly that size, so that the sanitizers see who reads what was lent before. */
+        free(r->lent);
+        r->lent = n ? xmemdup(r->tar->data + r->pos, n) : NULL;
         r->pos += n;
-        *ret = n;
+        *ret = r->lent;
+        *ret_n = n;
         return 0;
 }
 
@@ -178,7 +200,7 @@ static inline int convert_tar(const struct cc_buf *tar, const struct convert_opt
         static const uint8_t uuid[16] = "0123456789abcdef";
         EROFS_WRITER struct erofs_writer *w = NULL;
         CC_CLOSE int fd = memfd_create("image", MFD_CLOEXEC);
-        struct reader reader = { .tar = tar, .step = o->step };
+        READER struct reader reader = { .tar = tar, .step = o->step };
         struct erofs_stats stats = { 0 };
         const char *tmp = getenv("TMPDIR");
         struct erofs_writer_args args = {
