@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -153,6 +154,9 @@ static inline struct vmm vmm_start(const char *args)
         cc_split(args, " ", &argv);
         v.pid = fork();
         if (v.pid == 0) {
+                /* A test that fails leaves it behind: not for longer than the test program lives.
+                 */
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
                 fd = open("log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
                 dup2(fd, STDOUT_FILENO);
                 dup2(fd, STDERR_FILENO);
