@@ -110,7 +110,8 @@ static int grow(struct arena *a, size_t need, struct cc_err *err)
         if (mmap(a->base + a->mapped, step, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, a->fd,
                  (off_t)a->mapped) == MAP_FAILED)
                 return cc_fail_errno(err, errno, "map temporary file");
-        /* Fresh pages need no reading ahead, and the large folios that it makes are dirtied whole. */
+        /* Fresh pages need no reading ahead, and the large folios that it makes are dirtied whole.
+         */
         (void)madvise(a->base + a->mapped, step, MADV_RANDOM);
         a->mapped += step;
         return 0;
