@@ -3,6 +3,7 @@
 # others do. fc.run_own is that less mkfs.ext4 of the same disk in the same round. fc.step_*: what the outside
 # steps cost alone (the double's start stands for a VMM's; one plugin is executed about twice a NIC). Called by
 # bench/run, which sets COCOON, BENCH_BUILD and TOP.
+# shellcheck disable=SC2016 # awk's columns
 set -euo pipefail
 
 rounds=${BENCH_SAMPLES:-200}
@@ -22,6 +23,7 @@ unset COCOON_FAILPOINT
 "$TOP/tests/e2e/prepare" "$work" >/dev/null
 "$COCOON" image import tiny "$work/tiny.tar"
 disk=$work/disk.raw
+# shellcheck disable=SC2054 # one option
 mkfs=(mkfs.ext4 -F -m 0 -q -E lazy_itable_init=1,lazy_journal_init=1,discard
 	-O '^orphan_file,^metadata_csum_seed' "$disk")
 plugin=

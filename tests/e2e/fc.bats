@@ -54,7 +54,9 @@ nothing_made()
 {
 	[ "$(cocoon vm list --format json | jq length)" = 0 ]
 	[ -z "$(find "$T/run" "$T/log" -mindepth 2 -print -quit 2>/dev/null)" ]
-	! cocoon_leftovers | grep -qv "$HOLDER"
+	if cocoon_leftovers | grep -v "$HOLDER"; then
+		return 1
+	fi
 	[ -z "$(in_net ls /run/netns)" ]
 }
 

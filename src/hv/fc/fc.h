@@ -48,6 +48,11 @@ int fc_capture(const struct hv_env *env, const char *run_dir, const struct vm_pr
                const char *dir, struct cc_strv *ret_disks, struct cc_err *err);
 int fc_sidecar(const struct hv_env *env, const char *run_dir, json_t *sidecar, struct cc_err *err);
 
+/* Runs of zeroes in a file that was just written become holes before they reach the disk: it is
+ * still in the page cache, and reading it costs less than writing it would. Where that cannot be
+ * done the file is only larger. */
+void fc_make_sparse(const char *path);
+
 /* load.c: from files to a guest that is paused. */
 int fc_preflight(const struct hv_env *env, const struct hv_snapshot *snap, const json_t *sidecar,
                  struct cc_strv *ret_macs, struct cc_err *err);

@@ -3,9 +3,11 @@
  * the devices and the paths they were opened by, mem with all of guest memory.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
@@ -15,6 +17,9 @@
 #include "hv/fc/fc.h"
 #include "hv/fc/install.h"
 #include "hv/fc/machine.h"
+
+/* Holes smaller than this would only tear the file to pieces. */
+enum { PAGE = 4096, CHUNK = 256 * PAGE, MIN_HOLE = 16 * PAGE };
 
 enum hv_file fc_classify(const char *name)
 {
@@ -76,6 +81,38 @@ static int list_disks(const struct fc_api *api, struct cc_strv *ret, struct cc_e
         return 0;
 }
 
+static bool is_zero(const char *p, size_t n)
+{
+        return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
+}
+
+static bool punch(int fd, off_t start, off_t end)
+{
+        return end - start < MIN_HOLE ||
+               fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, end - start) == 0;
+}
+
+void fc_make_sparse(const char *path)
+{
+        CC_CLOSE int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        CC_FREE char *buf = xmalloc(CHUNK);
+        off_t zero_from = 0;
+        off_t at = 0;
+        ssize_t n;
+
+        while (fd >= 0 && (n = pread(fd, buf, CHUNK, at)) > 0) {
+                for (ssize_t k = 0; k < n; k += PAGE, at += PAGE) {
+                        if (n - k >= PAGE && is_zero(buf + k, PAGE))
+                                continue;
+                        if (!punch(fd, zero_from, at))
+                                return;
+                        zero_from = at + PAGE;
+                }
+        }
+        if (fd >= 0 && zero_from < at)
+                (void)punch(fd, zero_from, at);
+}
+
 static int write_files(const struct fc_api *api, const char *dir, struct cc_err *err)
 {
         CC_FREE char *state = cc_path_join(dir, FC_VMSTATE);
@@ -93,6 +130,8 @@ static int write_files(const struct fc_api *api, const char *dir, struct cc_err 
                 return r;
         if (chmod(state, 0640) < 0 || chmod(memory, 0640) < 0)
                 return cc_fail_errno(err, errno, "set mode of the snapshot in %s", dir);
+        /* All of guest memory, also what the guest never touched. */
+        fc_make_sparse(memory);
         return 0;
 }
 
