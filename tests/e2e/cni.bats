@@ -379,6 +379,27 @@ bad_create()
 	assert_no_traces
 }
 
+@test "a clone gets an address of its own on its source's network, or on the one that is named" {
+	network 10-pod pod 10.77.0
+	network 20-lan lan 10.78.0
+	warm_up --network pod,lan --nics 2
+	cocoon vm run --name a --cpu 1 --memory 512M --network lan tiny
+	wait_console a 'cocoon-tiny ready: hostname=a'
+	cocoon snapshot save --name s a
+	cocoon vm clone --name b s
+	[ "$(field b .config.network)" = lan ]
+	[[ $(field b '.network_configs[0].network.ip') == 10.78.0.* ]]
+	[ "$(field b '.network_configs[0].network.ip')" != "$(field a '.network_configs[0].network.ip')" ]
+	assert_inside b
+	cocoon vm clone --name c --network pod s
+	[[ $(field c '.network_configs[0].network.ip') == 10.77.0.* ]]
+	rm "$T/cni/20-lan.conflist"
+	run -1 cocoon vm clone --name d s
+	[[ $output == *'conflist "lan" not found (available: cocoon-builtin, pod, user)'* ]]
+	cocoon vm rm --force a b c
+	assert_no_traces
+}
+
 @test "a record that names its network only per NIC: start and rm use it" {
 	local set
 
