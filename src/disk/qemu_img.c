@@ -73,8 +73,10 @@ int disk_qcow2_intact(const char *path, struct cc_err *err)
 /* The size that converting makes, from the tables alone: a few kilobytes may claim terabytes. */
 static int measure(const char *path, enum disk_format format, int64_t max, struct cc_err *err)
 {
-        const char *const argv[] = { "qemu-img", "measure", "--output=json",
-                                     "-f",       format_name(format), "-O", "qcow2", path, NULL };
+        const char *const argv[] = {
+                "qemu-img", "measure", "--output=json", "-f", format_name(format), "-O", "qcow2",
+                path,       NULL
+        };
         CC_CLEANUP(cc_run_result_free) struct cc_run_result result = { 0 };
         CC_JSON json_t *json = NULL;
         const json_t *required;
@@ -100,8 +102,9 @@ static int measure(const char *path, enum disk_format format, int64_t max, struc
 int disk_convert(const char *path, enum disk_format format, const char *to, int64_t max,
                  struct cc_err *err)
 {
-        const char *const argv[] = { "qemu-img", "convert", "-q",           "-f", format_name(format),
-                                     "-O",       "qcow2",   "-o", "compat=1.1", path, to, NULL };
+        const char *const argv[] = { "qemu-img",          "convert", "-q",    "-f",
+                                     format_name(format), "-O",      "qcow2", "-o",
+                                     "compat=1.1",        path,      to,      NULL };
         CC_CLEANUP(cc_run_result_free) struct cc_run_result result = { 0 };
         int r = measure(path, format, max, err);
 
@@ -120,7 +123,7 @@ int disk_convert(const char *path, enum disk_format format, const char *to, int6
 int disk_same_content(const char *path, enum disk_format format, const char *qcow2, bool *ret,
                       struct cc_err *err)
 {
-        const char *const argv[] = { "qemu-img", "compare", "-q",    "-f", format_name(format),
+        const char *const argv[] = { "qemu-img", "compare", "-q", "-f",  format_name(format),
                                      "-F",       "qcow2",   path, qcow2, NULL };
         CC_CLEANUP(cc_run_result_free) struct cc_run_result result = { 0 };
         int r = run(argv, &result, err);
