@@ -1,13 +1,17 @@
 /*
- * Figures of the network, in namespaces of their own, each beside the bare kernel objects it is
- * made of (namespace, veth pair, TAP device), made in the same round: net.wire      namespace, TAP
- * device, redirect; the veth pair apart (it is a plugin's) net.builtin   a whole NIC of the
- * built-in network: also lease, veth, bridge port, rules Prints `name median unit floor ratio`,
- * tab-separated. Needs root.
+ * Figures of the network, in namespaces of their own, each beside its floor, made in the same
+ * round: net.wire     namespace, TAP device, redirect; the veth pair apart (it is a plugin's).
+ *                Floor: the bare kernel objects.
+ *   net.builtin  a whole NIC of the built-in network: also lease, veth, bridge port, rules.
+ *                Floor: the bare kernel objects, veth pair included.
+ *   net.cni      a whole NIC by Debian's bridge and host-local plugins.
+ *                Floor: these plugins alone, in a namespace that is there.
+ * Prints `name median unit floor ratio`, tab-separated. Needs root.
  */
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +21,9 @@
 #include "base/id.h"
 #include "base/timeutil.h"
 #include "meta/meta.h"
+#include "net/cni_chain.h"
+#include "net/cni_exec.h"
+#include "net/conflist.h"
 #include "net/link.h"
 #include "net/netns.h"
 #include "net/providers.h"
@@ -114,7 +121,7 @@ static double wired(struct nl_sock *sk)
         return t;
 }
 
-static double add_builtin(const struct net_env *env, struct vm_record *vm)
+static double add_nic(const struct net_env *env, struct vm_record *vm)
 {
         struct net_spec spec = { 0 };
         struct cc_err err = CC_ERR_INIT;
@@ -130,13 +137,41 @@ static double add_builtin(const struct net_env *env, struct vm_record *vm)
         return ms_since(start);
 }
 
-static double builtin(const struct net_env *env)
+/* A whole NIC of the network that a VM gets by default here. */
+static double one_nic(const struct net_env *env)
 {
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
         struct cc_err err = CC_ERR_INIT;
-        double t = add_builtin(env, &vm);
+        double t = add_nic(env, &vm);
 
         check(net_provider_cni.delete(env, &vm, &err), &err);
+        return t;
+}
+
+static const char list_text[] =
+        "{\"name\":\"bench\",\"cniVersion\":\"1.0.0\",\"plugins\":[{\"type\":\"bridge\","
+        "\"bridge\":\"bench0\",\"isGateway\":true,\"ipam\":{\"type\":\"host-local\",\"dataDir\":"
+        "\"%s/leases\",\"ranges\":[[{\"subnet\":\"10.99.0.0/16\"}]]}}]}";
+
+/* The plugins of the list by themselves. */
+static double plugins(struct cni_runtime *rt, const struct conflist *list)
+{
+        CC_FREE char *path = netns_path("BARE");
+        struct cni_attachment a = {
+                .vm_id = "BARE", .container = "BARE", .if_name = "eth0", .netns = path, .args = ""
+        };
+        struct cc_err err = CC_ERR_INIT;
+        json_t *result = NULL;
+        int64_t start;
+        double t;
+
+        check(netns_create(path, NULL, &err), &err);
+        start = cc_monotonic();
+        check(cni_add(rt, list, &a, &result, &err), &err);
+        t = ms_since(start);
+        check(cni_del(rt, list, &a, result, &err), &err);
+        json_decref(result);
+        check(netns_delete(path, &err), &err);
         return t;
 }
 
@@ -146,6 +181,38 @@ static void print(const char *name, double *t, double *floor)
         double b = median(floor);
 
         (void)printf("%s\t%.3f\tms\t%.3f\t%.2f\n", name, a, b, a / b);
+}
+
+/* Needs the plugins; a round takes some 100 ms. */
+static void bench_cni(struct net_env *env)
+{
+        CNI_RUNTIME struct cni_runtime rt = { .timeout_ms = 30000 };
+        CC_FREE char *text = xasprintf(list_text, root);
+        CC_FREE char *file = xasprintf("%s/net.d/bench.conflist", root);
+        CC_FREE char *dir = xasprintf("%s/net.d", root);
+        struct config config = { .root_dir = root, .cni_conf_dir = dir, .cni_timeout_seconds = 30 };
+        struct conflist list = { 0 };
+        struct cc_err err = CC_ERR_INIT;
+        double whole[SAMPLES];
+        double floor[SAMPLES];
+
+        cni_plugin_path(NULL, &rt.path);
+        if (!cni_plugin_exists(&rt.path, "bridge") || !cni_plugin_exists(&rt.path, "host-local")) {
+                (void)fprintf(stderr, "bench: net.cni: left out: no CNI plugins\n");
+                return;
+        }
+        rt.cache_dir = xasprintf("%s/cache", root);
+        check(cc_mkdir_p(dir, 0755, &err), &err);
+        check(cc_publish(file, text, strlen(text), 0644, &err), &err);
+        check(conflist_parse(text, strlen(text), NULL, &list, &err), &err);
+        env->config = &config;
+        for (size_t i = 0; i < SAMPLES; i++) {
+                floor[i] = plugins(&rt, &list);
+                whole[i] = one_nic(env);
+        }
+        print("net.cni", whole, floor);
+        conflist_clear(&list);
+        env->config = NULL;
 }
 
 int main(void)
@@ -171,17 +238,18 @@ int main(void)
                 return 1;
         check(meta_open(&args, &env.meta, &err), &err);
         check(rtnl_open(&sk, &err), &err);
-        (void)add_builtin(&env, &other);
+        (void)add_nic(&env, &other);
         for (size_t i = 0; i < SAMPLES; i++) {
                 double veth;
 
                 floor[i] = bare(sk, &veth);
                 wire_floor[i] = floor[i] - veth;
                 wire[i] = wired(sk);
-                whole[i] = builtin(&env);
+                whole[i] = one_nic(&env);
         }
         print("net.wire", wire, wire_floor);
         print("net.builtin", whole, floor);
+        bench_cni(&env);
         check(net_provider_cni.delete(&env, &other, &err), &err);
         nl_socket_free(sk);
         meta_close(env.meta);

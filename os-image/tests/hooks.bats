@@ -4,6 +4,8 @@
 # (initramfs-tools), busybox ash (tiny), klibc's dash where installed, and bash as a strict third
 # opinion. No VM, no root except where a test says so.
 
+bats_require_minimum_version 1.5.0
+
 LIB=$BATS_TEST_DIRNAME/../../guest/initramfs/lib
 
 setup()
@@ -176,6 +178,26 @@ RouteMetric=1031" ]
 		before=$(stat -c %i,%Y ./* ../../hostname ../../resolv.conf 2>/dev/null || :)
 		in_shell "$shell" 'cocoon_network "$R"'
 		[ "$(stat -c %i,%Y ./* ../../hostname ../../resolv.conf 2>/dev/null || :)" = "$before" ]
+	done
+}
+
+@test "a guest resolves its own name, unless the image knows better" {
+	for shell in "${SHELLS[@]}"; do
+		tree "cocoon.hostname=one"
+		: >"$T/root/etc/hosts"
+		in_shell "$shell" 'cocoon_network "$R"'
+		grep -q '^127.0.1.1 one$' "$T/root/etc/hosts"
+		echo cocoon.hostname=two >"$T/proc/cmdline"
+		in_shell "$shell" 'cocoon_network "$R"'
+		[ "$(grep -c '^127.0.1.1 two$' "$T/root/etc/hosts")" = 1 ]
+		run ! grep -q one "$T/root/etc/hosts"
+		echo '127.0.0.1 mine' >"$T/root/etc/hosts"
+		in_shell "$shell" 'cocoon_network "$R"'
+		[ "$(cat "$T/root/etc/hosts")" = '127.0.0.1 mine' ]
+		rm "$T/root/etc/hosts"
+		ln -s /elsewhere "$T/root/etc/hosts"
+		in_shell "$shell" 'cocoon_network "$R"'
+		[ "$(readlink "$T/root/etc/hosts")" = /elsewhere ]
 	done
 }
 

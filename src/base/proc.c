@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -26,7 +27,7 @@ const char *const cc_lasting_env[] = {
 };
 
 /* Which step failed between fork and exec, sent through a close-on-exec pipe. */
-enum stage { STAGE_FDS = 1, STAGE_CWD, STAGE_NETNS, STAGE_PIDFILE, STAGE_EXEC };
+enum stage { STAGE_FDS = 1, STAGE_CWD, STAGE_NETNS, STAGE_BINDS, STAGE_PIDFILE, STAGE_EXEC };
 
 struct child_report {
         int stage;
@@ -34,11 +35,9 @@ struct child_report {
 };
 
 static const char *const stage_text[] = {
-        [STAGE_FDS] = "pass descriptors to",
-        [STAGE_CWD] = "enter working directory of",
-        [STAGE_NETNS] = "enter network namespace for",
-        [STAGE_PIDFILE] = "write pid file of",
-        [STAGE_EXEC] = "execute",
+        [STAGE_FDS] = "pass descriptors to",           [STAGE_CWD] = "enter working directory of",
+        [STAGE_NETNS] = "enter network namespace for", [STAGE_BINDS] = "redirect files for",
+        [STAGE_PIDFILE] = "write pid file of",         [STAGE_EXEC] = "execute",
 };
 
 #define MAX_CHILD_FDS 128
@@ -102,6 +101,20 @@ static void child_fds(struct child_plan *p)
                         child_fail(p, STAGE_FDS);
 }
 
+/* Private first: what is mounted here must not show outside, and the other way round. */
+static void child_binds(const struct child_plan *p)
+{
+        const struct cc_spawn *s = p->spec;
+
+        if (s->n_binds == 0)
+                return;
+        if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                child_fail(p, STAGE_BINDS);
+        for (size_t i = 0; i < s->n_binds; i++)
+                if (mount(s->binds[i].from, s->binds[i].to, NULL, MS_BIND, NULL) < 0)
+                        child_fail(p, STAGE_BINDS);
+}
+
 static void child_pid_file(const struct child_plan *p)
 {
         char text[16];
@@ -138,6 +151,7 @@ static void child_main(struct child_plan *p)
                 (void)setpgid(0, 0);
         if (p->netns_fd >= 0 && setns(p->netns_fd, CLONE_NEWNET) < 0)
                 child_fail(p, STAGE_NETNS);
+        child_binds(p);
         if (s->file_mask)
                 (void)umask(s->file_mask);
         if (s->pid_file)
@@ -151,6 +165,14 @@ static void child_main(struct child_plan *p)
         for (size_t i = 0; i < s->n_fds; i++)
                 if (fcntl(s->fds[i].to, F_SETFD, 0) < 0)
                         child_fail(p, STAGE_FDS);
+        if (s->detach) {
+                pid_t pid = _Fork();
+
+                if (pid > 0)
+                        _exit(0);
+                if (pid < 0)
+                        child_fail(p, STAGE_EXEC);
+        }
         execve(p->file, p->argv, p->env);
         child_fail(p, STAGE_EXEC);
 }
@@ -176,10 +198,15 @@ static void keep_exit_statuses(void)
                 (void)signal(SIGCHLD, SIG_DFL);
 }
 
-static void reap_failed(pid_t pid, const char *pid_file)
+static void reap_now(pid_t pid)
 {
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
                 ;
+}
+
+static void reap_failed(pid_t pid, const char *pid_file)
+{
+        reap_now(pid);
         if (pid_file)
                 (void)unlink(pid_file);
 }
@@ -257,6 +284,10 @@ int cc_spawn(const struct cc_spawn *spec, pid_t *ret_pid, int *ret_pidfd, struct
                                        spec->argv[0]);
                 return cc_fail_errno(err, report.sys, "%s %s", stage_text[report.stage],
                                      spec->argv[0]);
+        }
+        if (spec->detach) {
+                reap_now(pid);
+                return 0;
         }
         pidfd = (int)syscall(SYS_pidfd_open, pid, 0u);
         if (pidfd < 0) {

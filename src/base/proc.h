@@ -18,6 +18,12 @@ struct cc_fd_map {
         int to;
 };
 
+/* In the child's own mount namespace the file `to` is `from`. */
+struct cc_bind {
+        const char *from;
+        const char *to;
+};
+
 struct cc_spawn {
         const char *const *argv;     /* argv[0] is looked up with cc_find_program() */
         const char *const *env;      /* NULL: inherited */
@@ -28,7 +34,10 @@ struct cc_spawn {
         bool new_session;     /* setsid(): long-lived children must not die with our terminal */
         const char *pid_file; /* written by the child before exec: decimal + "\n", 0600 */
         const char *netns;    /* network namespace to enter; failure is a launch failure */
-        mode_t file_mask;     /* umask of the child; 0: inherited */
+        const struct cc_bind *binds; /* with any: a private mount namespace, nothing leaves it */
+        size_t n_binds;
+        mode_t file_mask; /* umask of the child; 0: inherited */
+        bool detach;      /* nobody's child: its end is init's to see */
 };
 
 /* The environment of what outlives the command: none of the caller's, whose secrets would stay in
@@ -39,7 +48,7 @@ extern const char *const cc_lasting_env[];
  * Start a program. The child gets default signal dispositions and an empty mask. Failure to prepare
  * or exec is reported here (class UNAVAILABLE when the program does not exist), with the pid file
  * removed. *ret_pidfd (may be NULL) is a pidfd, owned by the caller. The child is ours to reap:
- * with cc_reap(), or by init when we exit first.
+ * with cc_reap(), or by init when we exit first; a detached one has no pid and no pidfd for us.
  */
 int cc_spawn(const struct cc_spawn *spec, pid_t *ret_pid, int *ret_pidfd, struct cc_err *err);
 
@@ -59,6 +68,10 @@ void cc_run_result_free(struct cc_run_result *r);
  */
 int cc_run(const char *const *argv, const void *input, size_t n, size_t max, int timeout_ms,
            struct cc_run_result *ret, struct cc_err *err);
+
+/* The same with an environment of its own (NULL-terminated; NULL: inherited). */
+int cc_run_env(const char *const *argv, const char *const *env, const void *input, size_t n,
+               size_t max, int timeout_ms, struct cc_run_result *ret, struct cc_err *err);
 
 /* cc_run() with 1 MiB per stream, where a non-zero status is an error quoting the tool's last
  * stderr line (stdout if stderr is empty). ret_out may be NULL. */

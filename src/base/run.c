@@ -121,15 +121,17 @@ static void ignore_sigpipe(void)
                 (void)signal(SIGPIPE, SIG_IGN);
 }
 
-int cc_run(const char *const *argv, const void *input, size_t n, size_t max, int timeout_ms,
-           struct cc_run_result *ret, struct cc_err *err)
+int cc_run_env(const char *const *argv, const char *const *env, const void *input, size_t n,
+               size_t max, int timeout_ms, struct cc_run_result *ret, struct cc_err *err)
 {
         int in[2] = { -1, -1 };
         int out[2] = { -1, -1 };
         int eout[2] = { -1, -1 };
         CC_CLEANUP(cc_run_result_free) struct cc_run_result result = { 0 };
         struct run_io io = { .input = input, .left = n, .max = max };
-        struct cc_spawn spec = { .argv = argv, .fd_in = -1, .fd_out = -1, .fd_err = -1 };
+        struct cc_spawn spec = {
+                .argv = argv, .env = env, .fd_in = -1, .fd_out = -1, .fd_err = -1
+        };
         CC_CLOSE int pidfd = -1;
         pid_t pid = -1;
         pid_t got;
@@ -186,6 +188,12 @@ int cc_run(const char *const *argv, const void *input, size_t n, size_t max, int
         *ret = result;
         result = (struct cc_run_result){ 0 };
         return 0;
+}
+
+int cc_run(const char *const *argv, const void *input, size_t n, size_t max, int timeout_ms,
+           struct cc_run_result *ret, struct cc_err *err)
+{
+        return cc_run_env(argv, NULL, input, n, max, timeout_ms, ret, err);
 }
 
 /* The last non-empty line of s, cut in place; "" if there is none. */

@@ -5,7 +5,6 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/table.h"
@@ -15,7 +14,6 @@
 enum { BITS_NO_FILES = 4, BITS_DIRS = 16 };
 
 #define CANDIDATES_MAX 1000
-#define CONFLIST_MAX   (1 << 20)
 #define BUSY_MS        100 /* a busy store means no candidates, not a hanging shell */
 
 struct completion {
@@ -118,35 +116,17 @@ static void offer_snapshots(struct completion *c)
                 (void)meta_snapshot_each(m, offer_snapshot, c, NULL);
 }
 
-static void offer_conflist(struct completion *c, const char *path)
-{
-        CC_FREE char *text = NULL;
-        CC_JSON json_t *json = NULL;
-        const char *name = NULL;
-        size_t n;
-
-        if (cc_read_file(path, CONFLIST_MAX, &text, &n, NULL) < 0 ||
-            cc_json_parse(text, n, path, &json, NULL) < 0)
-                return;
-        if (cc_json_str(json, "name", &name, NULL) == 0 && name)
-                offer(c, name, "CNI network");
-}
-
 static void offer_networks(struct completion *c)
 {
-        CC_DIR DIR *d = NULL;
         META struct meta *m = NULL;
+        CC_STRV struct cc_strv names = { 0 };
+        struct net_env env = { 0 };
 
-        offer(c, "cocoon-builtin", "built-in network");
-        offer(c, "user", "user-mode network");
         (void)open_store(c, &m); /* for the configuration */
-        d = c->cli.config.cni_conf_dir ? opendir(c->cli.config.cni_conf_dir) : NULL;
-        for (struct dirent *e; d && (e = readdir(d));)
-                if (cc_endswith(e->d_name, ".conflist")) {
-                        CC_FREE char *path = cc_path_join(c->cli.config.cni_conf_dir, e->d_name);
-
-                        offer_conflist(c, path);
-                }
+        env.config = &c->cli.config;
+        net_offers(&env, &names);
+        for (size_t i = 0; i < names.len; i++)
+                offer(c, names.v[i], "network");
 }
 
 static void offer_bridges(struct completion *c)
@@ -163,9 +143,9 @@ static void offer_bridges(struct completion *c)
 
 static void offer_commands(struct completion *c, const char *group)
 {
-        if (!*group)
-                for (size_t i = 0; cmd_group_at(i); i++)
-                        offer(c, cmd_group_at(i)->name, cmd_group_at(i)->help);
+        for (size_t i = 0; cmd_group_at(i); i++)
+                if (cmd_group_in(cmd_group_at(i), group))
+                        offer(c, cmd_group_word(cmd_group_at(i)), cmd_group_at(i)->help);
         for (size_t i = 0; cmd_at(i); i++)
                 if (!(cmd_at(i)->flags & CMD_HIDDEN) && cmd_in_group(cmd_at(i), group))
                         offer(c, cmd_word(cmd_at(i)), cmd_at(i)->help);
@@ -261,14 +241,16 @@ static const struct opt *awaits_value(const struct completion *c, const char *ar
 
 static void take_word(struct cli *cli, const char *word)
 {
+        const struct cmd_group *group;
         const struct cmd *cmd;
 
         if (cli->cmd) {
                 cli->n_args++;
                 return;
         }
-        if (!cli->group && cmd_group_find(word)) {
-                cli->group = cmd_group_find(word);
+        group = cmd_group_find(cli->group ? cli->group->name : "", word);
+        if (group) {
+                cli->group = group;
                 return;
         }
         cmd = cmd_find(cli->group ? cli->group->name : "", word);

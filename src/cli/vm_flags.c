@@ -108,7 +108,7 @@ const struct opt vm_net_opts[] = {
           .type = OPT_STRING,
           AT(network),
           .metavar = "NAME",
-          .help = "CNI conflist, cocoon-builtin, or user (QEMU's own stack)",
+          .help = "CNI conflist (A,B: one a NIC), cocoon-builtin, or user (QEMU's own stack)",
           .complete = COMPLETE_NETWORK },
         { .name = "bridge",
           .type = OPT_STRING,

@@ -33,6 +33,8 @@ const struct config_key config_keys[] = {
           "directory of CNI network lists", STR(cni_conf_dir) },
         { "cni_bin_dir", "cni-bin-dir", "COCOON_CNI_BIN_DIR", "/opt/cni/bin",
           "directory of CNI plugins", STR(cni_bin_dir) },
+        { "cni_timeout_seconds", NULL, "COCOON_CNI_TIMEOUT_SECONDS", "120",
+          "how long one run of a CNI plugin may take", INT(cni_timeout_seconds) },
         { "dns", "dns", "COCOON_DNS", "8.8.8.8,1.1.1.1", "DNS servers of guests", STR(dns) },
         { "log.level", "log-level", "COCOON_LOG_LEVEL", "info", "least severity that is logged",
           STR(log_level) },
@@ -95,6 +97,7 @@ const size_t config_keys_len = CC_ARRAY_LEN(config_keys);
 struct values {
         char *text[CC_ARRAY_LEN(config_keys)];
         const char *origin[CC_ARRAY_LEN(config_keys)];
+        bool given[CC_ARRAY_LEN(config_keys)]; /* by anything but the table */
 };
 
 static void values_free(struct values *v)
@@ -148,6 +151,7 @@ static int from_file(void *ctx, const char *key, const char *value, struct cc_er
                                                key);
                         cc_strset(&v->text[i], value);
                         v->origin[i] = config_keys[i].key;
+                        v->given[i] = true;
                 }
         return 0;
 }
@@ -194,12 +198,14 @@ static int collect(const char *file, const struct config_flag *flags, size_t n, 
                         continue;
                 cc_strset(&v->text[i], value);
                 v->origin[i] = config_keys[i].env;
+                v->given[i] = true;
         }
         for (size_t f = 0; f < n; f++)
                 for (size_t i = 0; i < config_keys_len; i++)
                         if (strcmp(config_keys[i].key, flags[f].key) == 0) {
                                 cc_strset(&v->text[i], flags[f].value);
                                 v->origin[i] = config_keys[i].key;
+                                v->given[i] = true;
                         }
         return 0;
 }
@@ -415,6 +421,10 @@ static int validate(struct config *c, struct cc_err *err)
                                "config: net_scope must be two letters or digits other than bt and "
                                "rm, got \"%s\"",
                                c->net_scope);
+        if (c->cni_timeout_seconds <= 0)
+                c->cni_timeout_seconds = 120;
+        if (c->cni_timeout_seconds > 86400)
+                c->cni_timeout_seconds = 86400;
         if (c->pool_size <= 0)
                 c->pool_size = cpu_count();
         if (c->socket_wait_timeout_seconds <= 0)
@@ -441,6 +451,8 @@ int config_load(const char *file, const struct config_flag *flags, size_t n, str
                 r = convert(config_keys + i, values.text[i], values.origin[i], &c, err);
                 if (r < 0)
                         return r;
+                if (config_keys[i].offset == offsetof(struct config, dns))
+                        c.dns_given = values.given[i];
         }
         r = validate(&c, err);
         if (r < 0)

@@ -13,8 +13,10 @@
 struct config {
         char *root_dir, *run_dir, *log_dir;
         char *cni_conf_dir, *cni_bin_dir;
+        int64_t cni_timeout_seconds;
         char *dns;                  /* as configured */
         struct cc_strv dns_servers; /* parsed and validated */
+        bool dns_given;             /* by file, environment or flag, not by default */
         char *log_level;
         bool log_use_json;
         char *log_filename;

@@ -69,6 +69,11 @@ char *layout_vms_dir(const struct config *c, const char *backend_dir)
         return cc_path_join(c->run_dir, backend_dir);
 }
 
+char *layout_cni_results(const struct config *c)
+{
+        return cc_path_join(c->root_dir, "cni/cache/results");
+}
+
 char *layout_vm_run_dir(const struct config *c, const char *backend_dir, const char *id)
 {
         return xasprintf("%s/%s/%s", c->run_dir, backend_dir, id);

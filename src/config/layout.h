@@ -20,6 +20,7 @@ char *layout_snapshot_dir(const struct config *c,
                           const char *id);         /* root/snapshot/localfile/<id> */
 char *layout_firmware_dir(const struct config *c); /* root/firmware */
 char *layout_vms_dir(const struct config *c, const char *backend_dir);
+char *layout_cni_results(const struct config *c); /* root/cni/cache/results */
 char *layout_vm_run_dir(const struct config *c, const char *backend_dir, const char *id);
 char *layout_vm_log_dir(const struct config *c, const char *backend_dir, const char *id);
 

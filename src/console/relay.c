@@ -336,14 +336,8 @@ static void name_holder(void)
 
 int console_relay_main(int argc, char **argv, console_open_fn open)
 {
-        pid_t pid;
-
         if (argc != 6)
                 return 2;
-        /* The parent waits for this first process only; the relay itself belongs to init. */
-        pid = fork();
-        if (pid != 0)
-                return pid < 0 ? 1 : 0;
         (void)prctl(PR_SET_NAME, "cocoon-console");
         (void)signal(SIGPIPE, SIG_IGN);
         (void)signal(SIGHUP, SIG_IGN);

@@ -15,7 +15,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -157,9 +156,8 @@ int console_relay_start(const struct console_relay *relay, struct cc_err *err)
                 .fds = fds,
                 .n_fds = CC_ARRAY_LEN(fds),
                 .new_session = true,
+                .detach = true,
         };
-        pid_t pid;
-        int status = 0;
         int rc = take_lock(relay, &lock, err);
 
         if (rc <= 0)
@@ -173,17 +171,10 @@ int console_relay_start(const struct console_relay *relay, struct cc_err *err)
         fds[1] = (struct cc_fd_map){ source, RELAY_FD_SOURCE };
         fds[2] = (struct cc_fd_map){ relay->vmm_pidfd, RELAY_FD_VMM };
         fds[3] = (struct cc_fd_map){ lock, RELAY_FD_LOCK };
-        rc = cc_spawn(&spawn, &pid, NULL, err);
+        rc = cc_spawn(&spawn, NULL, NULL, err);
         if (rc < 0) {
                 (void)cc_unlink(relay->listen_path, NULL);
                 return cc_wrap(err, "console relay");
-        }
-        /* It forks the relay and ends at once. */
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                ;
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-                (void)cc_unlink(relay->listen_path, NULL);
-                return cc_fail(err, CC_IO, "console relay: could not be started");
         }
         return 0;
 }

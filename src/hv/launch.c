@@ -149,6 +149,8 @@ int hv_launch(const struct hv_launch *l, struct vm_proc *ret, struct cc_err *err
                         .new_session = true,
                         .pid_file = pid_path,
                         .netns = l->netns,
+                        .binds = l->binds,
+                        .n_binds = l->n_binds,
                         .file_mask = 0077,
                 };
 

@@ -45,7 +45,9 @@ struct hv_launch {
         const char *const *argv;
         const struct cc_fd_map *fds;
         size_t n_fds;
-        const char *netns;     /* "" or NULL: the caller's */
+        const char *netns;           /* "" or NULL: the caller's */
+        const struct cc_bind *binds; /* files redirected in a mount namespace of its own */
+        size_t n_binds;
         const int *tty;        /* terminal for stdin and stdout; NULL: /dev/null and the log */
         const char *failpoint; /* passed once the process exists; NULL: "start.T3" */
 };

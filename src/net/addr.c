@@ -44,6 +44,25 @@ int link_add_address(struct nl_sock *sk, int index, uint32_t ip, unsigned prefix
         return 0;
 }
 
+int link_add_address6(struct nl_sock *sk, int index, const uint8_t ip[16], unsigned prefix,
+                      struct cc_err *err)
+{
+        struct ifaddrmsg m = {
+                .ifa_family = AF_INET6,
+                .ifa_prefixlen = (uint8_t)prefix,
+                .ifa_flags = IFA_F_NODAD,
+                .ifa_index = (unsigned)index,
+        };
+        struct cc_err why = CC_ERR_INIT;
+        struct nl_msg *msg =
+                address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &m, ip, 16, true);
+
+        if (rtnl_talk(sk, msg, "add address", &why) < 0 && why.sys != EEXIST &&
+            why.sys != EAFNOSUPPORT && why.sys != EOPNOTSUPP && why.sys != EACCES)
+                return cc_err_copy(err, &why);
+        return 0;
+}
+
 struct address {
         int index;
         unsigned prefix;

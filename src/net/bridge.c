@@ -17,8 +17,7 @@
 #include "net/tc.h"
 #include "net/wire.h"
 
-#define NAME               "bridge"
-#define DEFAULT_QUEUE_SIZE 512
+#define NAME "bridge"
 
 static void tap_name(const char *vm_id, size_t index, char ret[16])
 {
@@ -81,7 +80,6 @@ static int make(const struct vm_record *vm, const struct net_spec *spec,
                 const struct net_link *bridge, struct nic *nic, struct cc_err *err)
 {
         NETNS_FDS struct netns_fds here = NETNS_FDS_INIT;
-        int64_t cpus = vm->config.cpu > 0 ? vm->config.cpu : 1;
         char name[16];
         char mac[18];
         int r;
@@ -91,11 +89,8 @@ static int make(const struct vm_record *vm, const struct net_spec *spec,
                 record_copy(&nic_type, nic, spec->existing);
         } else {
                 cc_mac_new(mac);
+                net_nic_init(nic, vm, spec, NAME);
                 nic->mac = xstrdup(mac);
-                nic->num_queues = spec->num_queues > 0 ? spec->num_queues : 2 * cpus;
-                nic->queue_size =
-                        vm->config.queue_size > 0 ? vm->config.queue_size : DEFAULT_QUEUE_SIZE;
-                nic->backend = xstrdup(NAME);
                 nic->bridge_dev = xstrdup(bridge->name);
         }
         r = netns_open(NULL, true, &here, err);
@@ -268,6 +263,25 @@ static int recover(const struct net_env *env, struct vm_record *vm, struct cc_er
         return r;
 }
 
+/* One with a carrier is held by a VMM, whoever started that. */
+static void collect_owner(void *ctx, const struct net_link *link)
+{
+        char id8[CC_ID8_LEN + 1];
+
+        if (cc_streq(link->kind, "tun") && !(link->flags & LINK_CARRIER) &&
+            cc_startswith(link->name, "bt") && wire_owner(link->name + 2, id8) &&
+            !cc_strv_has(ctx, id8))
+                cc_strv_add(ctx, id8);
+}
+
+static int orphans(const struct net_env *env, struct cc_strv *ret, struct cc_err *err)
+{
+        NETNS_FDS struct netns_fds here = NETNS_FDS_INIT;
+        int r = netns_open(NULL, false, &here, err);
+
+        return r < 0 ? r : link_each(here.sk, collect_owner, ret, err);
+}
+
 const struct net_provider net_provider_bridge = {
         .name = NAME,
         .caps = NET_CAP_BRIDGE,
@@ -279,4 +293,5 @@ const struct net_provider net_provider_bridge = {
         .recover = recover,
         .quiesce = quiesce,
         .unquiesce = unquiesce,
+        .orphans = orphans,
 };

@@ -276,6 +276,34 @@ int builtin_detach_all(struct nl_sock *sk, const char *vm_id, struct cc_err *err
         return r;
 }
 
+int builtin_attached(struct nl_sock *sk, const char *vm_id, bool *ret, struct cc_err *err)
+{
+        struct mine m = { 0 };
+        int r;
+
+        (void)snprintf(m.prefix, sizeof(m.prefix), "cc%.*s-", CC_ID8_LEN, vm_id);
+        r = link_each(sk, collect_mine, &m, err);
+        if (r == 0)
+                *ret = m.names.len > 0;
+        cc_strv_free(&m.names);
+        return r;
+}
+
+static void collect_owner(void *ctx, const struct net_link *link)
+{
+        char id8[CC_ID8_LEN + 1];
+
+        if (!cc_streq(link->kind, "veth") || !cc_startswith(link->name, "cc") ||
+            !wire_owner(link->name + 2, id8))
+                return;
+        cc_strv_add(ctx, id8);
+}
+
+int builtin_owners(struct nl_sock *sk, struct cc_strv *ret, struct cc_err *err)
+{
+        return link_each(sk, collect_owner, ret, err);
+}
+
 int builtin_verify(struct nl_sock *sk, const char *vm_id, size_t n, struct cc_err *err)
 {
         struct net_link bridge = { 0 };

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/str.h"
 #include "net/link.h"
 
 #define BUILTIN_NAME   "cocoon-builtin"
@@ -39,6 +40,11 @@ int builtin_attach(struct nl_sock *sk, const struct builtin_net *net, const char
 int builtin_detach(struct nl_sock *sk, const char *vm_id, size_t index, struct cc_err *err);
 /* Every veth of the VM, whatever is recorded. */
 int builtin_detach_all(struct nl_sock *sk, const char *vm_id, struct cc_err *err);
+
+/* Has the VM any veth here? */
+int builtin_attached(struct nl_sock *sk, const char *vm_id, bool *ret, struct cc_err *err);
+/* The first 8 characters of the ID of every VM that has one, each once or more. */
+int builtin_owners(struct nl_sock *sk, struct cc_strv *ret, struct cc_err *err);
 
 /* 0 when the veths of indices below n are on the bridge, CC_NOT_FOUND else. */
 int builtin_verify(struct nl_sock *sk, const char *vm_id, size_t n, struct cc_err *err);

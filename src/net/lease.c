@@ -143,21 +143,26 @@ int lease_drop(struct meta *m, const char *vm_id, size_t index, struct cc_err *e
         return end(m, meta_network_delete(m, vm_id, if_name, err), err);
 }
 
-static int count_row(void *ctx, const struct meta_network *row, struct cc_err *err)
+static int own_name(void *ctx, const struct meta_network *row, struct cc_err *err)
 {
-        ++*(size_t *)ctx;
+        if (cc_streq(row->type, BUILTIN_NAME))
+                cc_strv_add(ctx, row->if_name);
         return 0;
 }
 
 int lease_drop_all(struct meta *m, const char *vm_id, struct cc_err *err)
 {
-        size_t n = 0;
-        int r = meta_network_each(m, vm_id, count_row, &n, err);
+        CC_STRV struct cc_strv names = { 0 };
+        int r = meta_network_each(m, vm_id, own_name, &names, err);
 
-        if (r < 0 || n == 0)
+        if (r < 0 || names.len == 0)
                 return r;
         r = meta_begin(m, META_RELAXED, err);
-        return r < 0 ? r : end(m, meta_network_delete(m, vm_id, NULL, err), err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < names.len && r == 0; i++)
+                r = meta_network_delete(m, vm_id, names.v[i], err);
+        return end(m, r, err);
 }
 
 static int on_own_row(void *ctx, const struct meta_network *row, struct cc_err *err)

@@ -10,6 +10,9 @@
 
 #include "net/rtnl.h"
 
+/* In flags; IFF_LOWER_UP, whose header does not mix with net/if.h. At once, unlike IFF_RUNNING. */
+#define LINK_CARRIER 0x10000u
+
 struct net_link {
         int index, master; /* master 0: none */
         unsigned flags;    /* IFF_* */
@@ -60,6 +63,11 @@ int link_add_veth(struct nl_sock *sk, const struct link_veth *v, struct cc_err *
 /* Add an IPv4 address (network byte order). One that is there already is fine. */
 int link_add_address(struct nl_sock *sk, int index, uint32_t ip, unsigned prefix,
                      struct cc_err *err);
+
+/* The same for IPv6 (16 bytes), without duplicate address detection. A host without IPv6 is fine.
+ */
+int link_add_address6(struct nl_sock *sk, int index, const uint8_t ip[16], unsigned prefix,
+                      struct cc_err *err);
 
 /* The first IPv4 address of a device; CC_NOT_FOUND when it has none. */
 int link_address(struct nl_sock *sk, int index, uint32_t *ret_ip, unsigned *ret_prefix,

@@ -74,9 +74,19 @@ static int bind_new(const char *path, struct cc_err *err)
         return 0;
 }
 
-int netns_create(const char *path, bool *ret_created, struct cc_err *err)
+static int create_name(const char *path, struct cc_err *err)
 {
         CC_CLOSE int fd = -1;
+        int r = share_directory(err);
+
+        if (r < 0)
+                return r;
+        fd = open(path, O_CREAT | O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0444);
+        return fd < 0 ? cc_fail_errno(err, errno, "create %s", path) : 0;
+}
+
+int netns_create(const char *path, bool *ret_created, struct cc_err *err)
+{
         int r;
 
         if (netns_exists(path)) {
@@ -84,12 +94,9 @@ int netns_create(const char *path, bool *ret_created, struct cc_err *err)
                         *ret_created = false;
                 return 0;
         }
-        r = share_directory(err);
+        r = create_name(path, err);
         if (r < 0)
                 return r;
-        fd = open(path, O_CREAT | O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0444);
-        if (fd < 0)
-                return cc_fail_errno(err, errno, "create %s", path);
         r = bind_new(path, err);
         if (r < 0) {
                 (void)unlink(path);
@@ -100,8 +107,72 @@ int netns_create(const char *path, bool *ret_created, struct cc_err *err)
         return 0;
 }
 
+int netns_rebind(const char *path, pid_t pid, struct cc_err *err)
+{
+        CC_FREE char *from = xasprintf("/proc/%d/ns/net", (int)pid);
+        struct stat theirs;
+        struct stat ours;
+        int r;
+
+        if (stat(from, &theirs) < 0 || stat("/proc/thread-self/ns/net", &ours) < 0)
+                return cc_fail_errno(err, errno, "look at %s", from);
+        if (theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino)
+                return cc_fail(err, CC_STATE, "process %d lives in the host's network namespace",
+                               (int)pid);
+        r = create_name(path, err);
+        if (r < 0)
+                return r;
+        if (mount(from, path, "none", MS_BIND, NULL) < 0) {
+                r = cc_fail_errno(err, errno, "name network namespace %s", path);
+                (void)unlink(path);
+        }
+        return r;
+}
+
+int netns_list(struct cc_strv *ret, struct cc_err *err)
+{
+        CC_DIR DIR *d = opendir(NETNS_DIR);
+        struct dirent *e;
+
+        if (!d && errno == ENOENT)
+                return 0;
+        if (!d)
+                return cc_fail_errno(err, errno, "open %s", NETNS_DIR);
+        while ((e = readdir(d)))
+                if (e->d_name[0] != '.')
+                        cc_strv_add(ret, e->d_name);
+        cc_strv_sort(ret);
+        return 0;
+}
+
+int netns_inhabited(const char *path, bool *ret, struct cc_err *err)
+{
+        CC_DIR DIR *d = opendir("/proc");
+        struct dirent *e;
+        struct stat want;
+
+        if (!d || stat(path, &want) < 0)
+                return cc_fail_errno(err, errno, "look for processes in %s", path);
+        *ret = false;
+        while (!*ret && (e = readdir(d))) {
+                char name[300];
+                struct stat st;
+
+                if (e->d_name[0] < '1' || e->d_name[0] > '9')
+                        continue;
+                (void)snprintf(name, sizeof(name), "/proc/%s/ns/net", e->d_name);
+                *ret = stat(name, &st) == 0 && st.st_dev == want.st_dev && st.st_ino == want.st_ino;
+        }
+        return 0;
+}
+
 int netns_delete(const char *path, struct cc_err *err)
 {
+        struct stat st;
+
+        /* Who may not unmount is not asked to where there is nothing. */
+        if (lstat(path, &st) < 0 && errno == ENOENT)
+                return 0;
         for (int i = 0;; i++) {
                 struct timespec pause = { .tv_nsec = DELETE_PAUSE_NS };
 

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
+#include "base/str.h"
 #include "net/rtnl.h"
 
 #define NETNS_DIR "/var/run/netns"
@@ -19,6 +21,16 @@ bool netns_exists(const char *path);
 /* Make the namespace `path` unless it exists; a plain file there (left by a reboot) is reused.
  * ret_created (may be NULL) tells whether this call made it. `lo` stays down. */
 int netns_create(const char *path, bool *ret_created, struct cc_err *err);
+
+/* Give the namespace of the process `pid` the name `path`, which is not a namespace yet. CC_STATE
+ * when that process lives in our own. */
+int netns_rebind(const char *path, pid_t pid, struct cc_err *err);
+
+/* The names in NETNS_DIR; a missing directory has none. */
+int netns_list(struct cc_strv *ret, struct cc_err *err);
+
+/* Does a process live in the namespace `path`? */
+int netns_inhabited(const char *path, bool *ret, struct cc_err *err);
 
 /* Remove the name; absent is fine. The namespace itself lives until its last process ended. */
 int netns_delete(const char *path, struct cc_err *err);

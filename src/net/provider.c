@@ -5,7 +5,12 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/alloc.h"
+#include "base/log.h"
 #include "hv/driver.h"
+#include "net/conflist.h"
+
+#define DEFAULT_QUEUE_SIZE 512
 
 extern const struct net_provider net_provider_user;
 extern const struct net_provider net_row_cni;
@@ -18,15 +23,12 @@ static const struct net_provider *const providers[] = {
         &net_row_bridge,
 };
 
-/* "cocoon-builtin, user": what a refusal offers. Caller frees. */
-static char *offers(void)
+void net_offers(const struct net_env *env, struct cc_strv *ret)
 {
-        CC_STRV struct cc_strv list = { 0 };
-
         for (size_t i = 0; i < CC_ARRAY_LEN(providers); i++)
                 if (providers[i]->offers)
-                        cc_strv_add(&list, providers[i]->offers);
-        return cc_strv_join(&list, ", ");
+                        providers[i]->offers(env, ret);
+        cc_strv_sort(ret);
 }
 
 static int ready(const struct net_provider *p, const struct net_provider **ret, struct cc_err *err)
@@ -66,15 +68,17 @@ static bool driver_fits(const struct net_provider *p, unsigned hv_caps)
         return !(p->caps & NET_CAP_USER) || (hv_caps & HV_CAP_USER_NET);
 }
 
-/* The one refusal of a network that was asked for. */
-static int refuse(const char *flag, const char *value, struct cc_err *err)
+/* A name that means nothing here: most likely a conflist that is not there. */
+static int not_found(const struct net_env *env, const char *network, struct cc_err *err)
 {
-        CC_FREE char *list = offers();
+        CONFLISTS struct conflists lists = { 0 };
+        CC_STRV struct cc_strv all = { 0 };
+        int r = conflists_load(env->config ? env->config->cni_conf_dir : NULL, &lists, err);
 
-        (void)cc_fail(err, CC_UNSUPPORTED, "%s %s: no such network here (available: %s)", flag,
-                      value, list);
-        cc_hint(err, "leave %s out, or use --network with one of: %s", flag, list);
-        return -CC_UNSUPPORTED;
+        if (r < 0)
+                return r;
+        net_offers(env, &all);
+        return conflists_not_found(&lists, network, &all, err);
 }
 
 static int take(const struct net_provider *p, const char *flag, unsigned hv_caps,
@@ -94,13 +98,13 @@ int net_provider_choose(const struct net_env *env, const char *network, const ch
                 for (size_t i = 0; i < CC_ARRAY_LEN(providers); i++)
                         if (providers[i]->caps & NET_CAP_BRIDGE)
                                 return take(providers[i], "--bridge", hv_caps, ret, err);
-                return refuse("--bridge", bridge, err);
+                return cc_fail(err, CC_UNSUPPORTED, "--bridge is not available in this build");
         }
         if (!cc_isempty(network)) {
                 for (size_t i = 0; i < CC_ARRAY_LEN(providers); i++)
                         if (providers[i]->serves_name(env, network))
                                 return take(providers[i], "--network", hv_caps, ret, err);
-                return refuse("--network", network, err);
+                return not_found(env, network, err);
         }
         for (size_t i = 0; i < CC_ARRAY_LEN(providers); i++)
                 if (driver_fits(providers[i], hv_caps) && providers[i]->serves_default &&
@@ -110,10 +114,90 @@ int net_provider_choose(const struct net_env *env, const char *network, const ch
                 *ret = NULL;
                 return 0;
         }
-        (void)cc_fail(err, CC_UNSUPPORTED, "no network for this backend");
+        (void)cc_fail(err, CC_UNSUPPORTED,
+                      "network provider not configured: no conflist found in %s",
+                      env->config && env->config->cni_conf_dir ? env->config->cni_conf_dir : "");
         cc_hint(err, "run as root for the built-in network, use --qemu, whose user-mode network "
                      "needs no set-up, or --nics 0");
         return -CC_UNSUPPORTED;
+}
+
+/* Row i with its operations; NULL when this process may not act on it or it is not installed. */
+static const struct net_provider *usable(size_t i)
+{
+        const struct net_provider *p = NULL;
+        struct cc_err why = CC_ERR_INIT;
+
+        if (providers[i]->may_act && !providers[i]->may_act())
+                return NULL;
+        if (ready(providers[i], &p, &why) < 0)
+                cc_debug("net", "%s", why.msg);
+        return p;
+}
+
+int net_provider_each(int (*fn)(void *ctx, const struct net_provider *p, struct cc_err *err),
+                      void *ctx, struct cc_err *err)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < CC_ARRAY_LEN(providers) && r == 0; i++) {
+                const struct net_provider *p = usable(i);
+
+                if (p)
+                        r = fn(ctx, p, err);
+        }
+        return r;
+}
+
+int net_delete_all(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
+{
+        const char *recorded = vm_net_backend(vm);
+        const struct net_provider *own = NULL;
+        struct cc_err all = CC_ERR_INIT;
+        int r = net_provider_find(recorded, &own, &all);
+
+        if (r == 0 && own)
+                (void)own->delete (env, vm, &all);
+        for (size_t i = 0; i < CC_ARRAY_LEN(providers); i++) {
+                const struct net_provider *p = usable(i);
+                struct cc_err one = CC_ERR_INIT;
+
+                if (p && !cc_streq(p->name, recorded) && p->delete (env, vm, &one) < 0)
+                        cc_join(&all, &one);
+        }
+        return all.class == CC_OK ? 0 : cc_err_copy(err, &all);
+}
+
+int net_adopt_mac(const struct net_env *env, struct vm_record *vm, size_t index, const char *mac,
+                  struct cc_err *err)
+{
+        const struct net_provider *p = NULL;
+        struct nic *nic = index < vm->network_configs.len ? vm_nic(vm, index) : NULL;
+        int r;
+
+        if (!nic)
+                return cc_fail(err, CC_INVALID, "vm %s has no NIC %zu", vm->id, index);
+        if (nic->mac && !strcasecmp(nic->mac, mac))
+                return 0;
+        r = net_provider_find(vm_net_backend(vm), &p, err);
+        if (r == 0 && p && p->set_mac)
+                r = p->set_mac(env, vm, index, mac, err);
+        if (r < 0)
+                return cc_wrap(err, "vm %s: MAC of NIC %zu", vm->id, index);
+        cc_strset(&nic->mac, mac);
+        for (char *c = nic->mac; *c; c++)
+                *c = (char)tolower((unsigned char)*c);
+        return 0;
+}
+
+void net_nic_init(struct nic *nic, const struct vm_record *vm, const struct net_spec *spec,
+                  const char *backend)
+{
+        int64_t cpus = vm->config.cpu > 0 ? vm->config.cpu : 1;
+
+        nic->num_queues = spec->num_queues > 0 ? spec->num_queues : 2 * cpus;
+        nic->queue_size = vm->config.queue_size > 0 ? vm->config.queue_size : DEFAULT_QUEUE_SIZE;
+        nic->backend = xstrdup(backend);
 }
 
 /* A decimal port that fills exactly n characters. */

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/timeutil.h"
 #include "config/config.h"
 #include "meta/meta.h"
 #include "model/vm.h"
@@ -19,7 +20,12 @@ enum {
 struct net_env {
         const struct config *config;
         struct meta *meta;
+        int64_t deadline; /* cc_monotonic(): no plugin runs longer; 0: none */
 };
+
+/* The network's share of an undo that nobody can interrupt (network.md §2): what net_env.deadline
+ * is set to, from now. */
+#define NET_ROLLBACK_NS (30 * CC_NSEC_PER_SEC)
 
 struct net_spec {
         size_t index;               /* NIC index */
@@ -28,16 +34,19 @@ struct net_spec {
 };
 
 struct net_provider {
-        const char *name;   /* written to net_backend */
-        const char *offers; /* a value of --network that means it, for messages; NULL: none */
+        const char *name; /* written to net_backend */
         unsigned caps;
 
+        /* Append the values of --network that mean it, for messages and completion. NULL: none. */
+        void (*offers)(const struct net_env *env, struct cc_strv *ret);
         /* How a new VM comes to this provider. True if `--network <network>` means it. */
         bool (*serves_name)(const struct net_env *env, const char *network);
         /* True if it can serve a VM that names no network; rows are asked in table order. NULL:
          * only by name. */
         bool (*serves_default)(const struct net_env *env);
 
+        /* May this process act on what the provider made? NULL: always. */
+        bool (*may_act)(void);
         /* A row of the table whose operations are in the module: opens it. NULL: they are here. */
         int (*load)(const struct net_provider **ret, struct cc_err *err);
 
@@ -58,10 +67,21 @@ struct net_provider {
         int (*recover)(const struct net_env *env, struct vm_record *vm, struct cc_err *err);
         int (*quiesce)(const struct net_env *env, const struct vm_record *vm, struct cc_err *err);
         int (*unquiesce)(const struct net_env *env, const struct vm_record *vm, struct cc_err *err);
+
+        /* Optional. Give the host's end of NIC `index` another MAC. NULL: the host has none. */
+        int (*set_mac)(const struct net_env *env, const struct vm_record *vm, size_t index,
+                       const char *mac, struct cc_err *err);
+        /* Optional. Append the IDs of VMs, whole or their first 8 characters, that things of this
+         * provider on the host are named after; whether the VMs exist is for the caller to know. */
+        int (*orphans)(const struct net_env *env, struct cc_strv *ret, struct cc_err *err);
 };
 
 /* By recorded name; NULL for "" (no network). Unknown: CC_UNSUPPORTED. */
 int net_provider_find(const char *name, const struct net_provider **ret, struct cc_err *err);
+
+/* Every provider that this process may act on and that is installed, until fn fails. */
+int net_provider_each(int (*fn)(void *ctx, const struct net_provider *p, struct cc_err *err),
+                      void *ctx, struct cc_err *err);
 
 /*
  * Choose for a new VM (DESIGN §4). `network` and `bridge` as given by flags ("" none), hv_caps the
@@ -70,6 +90,24 @@ int net_provider_find(const char *name, const struct net_provider **ret, struct 
 int net_provider_choose(const struct net_env *env, const char *network, const char *bridge,
                         int64_t nics, unsigned hv_caps, const struct net_provider **ret,
                         struct cc_err *err);
+
+/* What --network may be here, sorted. Caller frees. */
+void net_offers(const struct net_env *env, struct cc_strv *ret);
+
+/*
+ * Everything that any provider made for the VM, whatever its record says (network.md §2, rm): the
+ * recorded provider must succeed, the others as far as this process may use them.
+ */
+int net_delete_all(const struct net_env *env, const struct vm_record *vm, struct cc_err *err);
+
+/* NIC `index` has another MAC than recorded, as in a restored snapshot: host and record take it
+ * (network.md §9). The caller commits the record. */
+int net_adopt_mac(const struct net_env *env, struct vm_record *vm, size_t index, const char *mac,
+                  struct cc_err *err);
+
+/* For providers: queues, queue size and backend of a new NIC (network.md §1). */
+void net_nic_init(struct nic *nic, const struct vm_record *vm, const struct net_spec *spec,
+                  const char *backend);
 
 /* Parse and check one --publish value "HOST:GUEST" (ports 1-65535). */
 int net_publish_parse(const char *s, uint16_t *ret_host, uint16_t *ret_guest, struct cc_err *err);

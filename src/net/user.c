@@ -7,8 +7,7 @@
 #include "base/id.h"
 #include "net/provider.h"
 
-#define NAME               "user"
-#define DEFAULT_QUEUE_SIZE 512
+#define NAME "user"
 
 static bool serves_name(const struct net_env *env, const char *network)
 {
@@ -41,7 +40,6 @@ static int add(const struct net_env *env, struct vm_record *vm, const struct net
         for (size_t i = 0; i < n; i++) {
                 const struct net_spec *s = &specs[i];
                 struct nic *nic = record_array_add(&nic_type, ret);
-                int64_t cpus = vm->config.cpu > 0 ? vm->config.cpu : 1;
                 char mac[18];
 
                 if (s->existing) {
@@ -49,12 +47,9 @@ static int add(const struct net_env *env, struct vm_record *vm, const struct net
                         continue;
                 }
                 cc_mac_new(mac);
+                net_nic_init(nic, vm, s, NAME);
                 nic->tap = xstrdup("");
                 nic->mac = xstrdup(mac);
-                nic->num_queues = s->num_queues > 0 ? s->num_queues : 2 * cpus;
-                nic->queue_size =
-                        vm->config.queue_size > 0 ? vm->config.queue_size : DEFAULT_QUEUE_SIZE;
-                nic->backend = xstrdup(NAME);
         }
         return 0;
 }
@@ -84,10 +79,16 @@ static int nothing(const struct net_env *env, struct vm_record *vm, struct cc_er
         return nothing_const(env, vm, err);
 }
 
+static void offers(const struct net_env *env, struct cc_strv *ret)
+{
+        (void)env;
+        cc_strv_add(ret, NAME);
+}
+
 extern const struct net_provider net_provider_user;
 const struct net_provider net_provider_user = {
         .name = NAME,
-        .offers = NAME,
+        .offers = offers,
         .caps = NET_CAP_PUBLISH | NET_CAP_USER,
         .serves_name = serves_name,
         .serves_default = serves_default,

@@ -2,6 +2,7 @@
 #include "net/wire.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/id.h"
 #include "net/link.h"
@@ -17,6 +18,21 @@ void wire_eth_name(size_t index, char ret[16])
 void wire_tap_name(const char *vm_id, size_t index, char ret[16])
 {
         (void)snprintf(ret, 16, "tap%.*s-%u", CC_ID8_LEN, vm_id, (unsigned)index % 1000);
+}
+
+bool wire_owner(const char *name, char ret_id8[9])
+{
+        size_t digits;
+
+        if (strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != CC_ID8_LEN ||
+            name[CC_ID8_LEN] != '-')
+                return false;
+        digits = strspn(name + CC_ID8_LEN + 1, "0123456789");
+        if (digits == 0 || name[CC_ID8_LEN + 1 + digits])
+                return false;
+        memcpy(ret_id8, name, CC_ID8_LEN);
+        ret_id8[CC_ID8_LEN] = '\0';
+        return true;
 }
 
 /* The TAP exists; everything else about it. */

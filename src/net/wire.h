@@ -16,6 +16,10 @@
 void wire_eth_name(size_t index, char ret[16]);
 void wire_tap_name(const char *vm_id, size_t index, char ret[16]);
 
+/* The reverse, of any of our device names without its prefix: "ABCDEFGH-0" is of the VM whose ID
+ * starts with ABCDEFGH. False for a name that is not ours. */
+bool wire_owner(const char *name, char ret_id8[9]);
+
 struct wire {
         const char *netns; /* path */
         const char *eth, *tap;

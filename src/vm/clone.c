@@ -472,6 +472,7 @@ static void roll_back(struct clone *c, struct vm_proc *proc)
         cc_uninterruptible_begin();
         if (proc->pidfd >= 0)
                 r = c->rev.drv->stop(&c->rev.env, vm->run_dir, proc, 0, &err);
+        env.deadline = cc_monotonic() + NET_ROLLBACK_NS;
         if (r == 0 && c->net)
                 r = c->net->delete (&env, vm, &err);
         if (r == 0)

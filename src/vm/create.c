@@ -21,6 +21,7 @@
 #include "base/id.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/timeutil.h"
 #include "vm/internal.h"
 
 /* Two VMs sharing their first 8 characters of 40 random bits: a second draw is already unlikely. */
@@ -195,6 +196,7 @@ static void roll_back(struct engine *e, const struct vm_plan *plan)
         int r = 0;
 
         cc_uninterruptible_begin();
+        env.deadline = cc_monotonic() + NET_ROLLBACK_NS;
         if (plan->net)
                 r = plan->net->delete (&env, vm, &err);
         if (r == 0)

@@ -291,6 +291,9 @@ int vm_plan_make(struct engine *e, const struct vm_request *req, struct vm_plan 
         plan.vm.hypervisor = xstrdup(plan.drv->name);
         if (plan.net)
                 plan.vm.net_backend = xstrdup(plan.net->name);
+        /* What was asked for at creation holds for life; a default may be another tomorrow. */
+        if (e->config->dns_given)
+                cc_strv_copy(&plan.vm.config.dns, &e->config->dns_servers);
         if (!cc_isempty(req->bridge))
                 plan.vm.net_bridge_dev = xstrdup(req->bridge);
         vm_set_state(&plan.vm, VM_CREATING);

@@ -101,24 +101,14 @@ static int forget(struct engine *e, const char *id, bool keep_network, struct cc
         return meta_commit(e->meta, err);
 }
 
-static int tear_down_network(struct engine *e, const struct vm_record *vm, struct cc_err *err)
-{
-        struct net_env env = vm_net_env(e);
-        const struct net_provider *net = NULL;
-        int r = net_provider_find(vm_net_backend(vm), &net, err);
-
-        if (r == 0 && net)
-                r = net->delete (&env, vm, err);
-        return r;
-}
-
 /* D3-D5. Directories are only removed when they are this VM's: the last component is its ID. */
 static int finish(struct engine *e, const struct vm_record *vm, struct cc_err *err)
 {
         const char *dirs[] = { vm->run_dir, vm->log_dir };
+        struct net_env env = vm_net_env(e);
         struct cc_err network = CC_ERR_INIT;
         int r = 0;
-        int failed = tear_down_network(e, vm, &network);
+        int failed = net_delete_all(&env, vm, &network);
 
         r = cc_failpoint("rm.D3", err);
         for (size_t i = 0; i < CC_ARRAY_LEN(dirs) && r == 0; i++) {

@@ -107,6 +107,22 @@ static int commit_running(struct engine *e, struct vm_record *vm, const struct v
         return vm_commit(e, vm, reason, err);
 }
 
+/* The name of a running VM's namespace may be gone; only its VMM still knows the namespace. */
+static void keep_network(struct engine *e, struct vm_record *vm)
+{
+        struct net_env env = vm_net_env(e);
+        const struct net_provider *net = NULL;
+        struct cc_err err = CC_ERR_INIT;
+        int r = net_provider_find(vm_net_backend(vm), &net, &err);
+
+        if (r < 0 || !net || !(net->caps & NET_CAP_NETNS) ||
+            net->verify(&env, vm, NULL) != -CC_NOT_FOUND)
+                return;
+        r = net->prepare(&env, vm, &err);
+        if (r < 0)
+                cc_warn("vm.start", "network of %s: %s", vm->id, err.msg);
+}
+
 /* A live VMM found by start. 1: adopted, 0: it was unusable and is gone. */
 static int adopt(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
                  struct vm_proc *proc, struct cc_err *err)
@@ -150,6 +166,7 @@ static int adopt(struct engine *e, const struct hv_driver *drv, struct vm_record
                 if (r < 0)
                         return r;
         }
+        keep_network(e, vm);
         vm_start_relay(e, drv, vm, proc);
         return 1;
 }

@@ -16,6 +16,7 @@
 # with_driver               from here on VMs get the driver COCOON_TEST_DRIVER (qemu, cloud-hypervisor or
 #                           firecracker): the real QEMU, and for the others the binary COCOON_CH or
 #                           COCOON_FC, without which their doubles stand in; call it before with_net
+# field VM FILTER           one value of vm inspect, by jq
 # free_port                 prints a loopback port nobody listens on
 # wait_for SECONDS CMD...   until the command succeeds; fails with its last output
 # console VM [TEXT]         what the console shows, after typing TEXT
@@ -69,7 +70,6 @@ cocoon_teardown()
 	ids=$(cocoon vm list --format json 2>/dev/null | jq -r '.[].id' 2>/dev/null || true)
 	# shellcheck disable=SC2086 # a list
 	[ -z "$ids" ] || cocoon vm rm --force $ids >/dev/null 2>&1 || true
-	[ -z "${HOLDER-}" ] || kill "$HOLDER" 2>/dev/null || true
 	# A VMM or console relay that outlives its record is a bug, not litter to sweep quietly.
 	for _ in $(seq 50); do
 		left=$(cocoon_leftovers)
@@ -84,8 +84,43 @@ cocoon_teardown()
 			kill -9 "$pid" 2>/dev/null || true
 		done
 	fi
+	[ -z "${HOLDER-}" ] || kill "$HOLDER" 2>/dev/null || true
 	rm -rf "$T"
 	return $status
+}
+
+# The program from here on is a script that enters the namespaces which a sleeping process holds. They
+# end with the test.
+with_net()
+{
+	[ "$(id -u)" = 0 ] && [ -w /dev/net/tun ] || skip "needs root and /dev/net/tun"
+	need nsenter unshare ip nft
+	mkdir -p /run/netns
+	unshare --net --mount --propagation private sleep $((BATS_TEST_TIMEOUT + 60)) 3>&- &
+	HOLDER=$!
+	wait_for 10 holder_apart
+	wait_for 10 in_net mount -t tmpfs tmpfs /run/netns
+	in_net ip link set lo up
+	printf '#!/bin/sh\nexec nsenter -t %s -n -m "%s" "$@"\n' "$HOLDER" "$COCOON" >"$T/cocoon"
+	chmod +x "$T/cocoon"
+	COCOON=$T/cocoon
+}
+
+holder_apart()
+{
+	[ "$(readlink /proc/self/ns/net)" != "$(readlink "/proc/$HOLDER/ns/net")" ] &&
+		[ "$(readlink /proc/self/ns/mnt)" != "$(readlink "/proc/$HOLDER/ns/mnt")" ] &&
+		[ "$(cat "/proc/$HOLDER/comm")" = sleep ]
+}
+
+in_net()
+{
+	nsenter -t "$HOLDER" -n -m "$@"
+}
+
+field()
+{
+	cocoon vm inspect "$1" | jq -r "$2"
 }
 
 need()
@@ -119,32 +154,6 @@ with_registry()
 {
 	need docker-registry skopeo
 	registry_start "$T/registry"
-}
-
-# The program from here on is a script that enters the namespaces which a sleeping process holds.
-with_net()
-{
-	[ "$(id -u)" = 0 ] && [ -w /dev/net/tun ] || skip "needs root and /dev/net/tun"
-	need nsenter unshare ip nft
-	mkdir -p /run/netns
-	unshare --net --mount --propagation private sleep 600 3>&- &
-	HOLDER=$!
-	wait_for 10 holder_is_apart
-	wait_for 10 in_net mount -t tmpfs tmpfs /run/netns
-	in_net ip link set lo up
-	printf '#!/bin/sh\nexec nsenter -t %s -n -m "%s" "$@"\n' "$HOLDER" "$COCOON" >"$T/cocoon"
-	chmod +x "$T/cocoon"
-	COCOON=$T/cocoon
-}
-
-holder_is_apart()
-{
-	[ "$(readlink /proc/self/ns/net)" != "$(readlink "/proc/$HOLDER/ns/net")" ]
-}
-
-in_net()
-{
-	nsenter -t "$HOLDER" -n -m "$@"
 }
 
 # with_binary NAME KEY GIVEN DOUBLE: a link in the test's own directory, because a double reads its knobs

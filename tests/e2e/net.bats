@@ -32,11 +32,6 @@ assert_no_traces()
 	}
 }
 
-field()
-{
-	cocoon vm inspect "$1" | jq -r "$2"
-}
-
 @test "with no flags two guests get addresses, reach each other and the gateway; nothing is left" {
 	local a b pid
 

@@ -2,7 +2,8 @@
 # Network hook: turns the kernel command line into files below the guest's /etc, which networkd (or
 # the tiny image's own script) applies. Nothing is configured here, so a missing NIC costs no time.
 #
-#   cocoon.hostname=<name>                             -> /etc/hostname
+#   cocoon.hostname=<name>                             -> /etc/hostname, and /etc/hosts if the
+#                                                         image has none
 #   cocoon.net=<i>,<mac>,<ip>/<prefix>,<gateway|->     -> /etc/systemd/network/10-<mac>.network
 #   cocoon.net=<i>,<mac>,dhcp
 #   ip=<ip>::<gateway>:<netmask>:<name>:eth<i>:off[:<dns0>[:<dns1>]]   (every such word)
@@ -307,12 +308,32 @@ cocoon_stub_link()
 	[ -L "$1/etc/resolv.conf" ] && [ "$(readlink "$1/etc/resolv.conf")" = "$COCOON_STUB" ]
 }
 
+COCOON_HOSTS_MARK='# Written by cocoon at every boot, as long as this line is here.'
+
+# cocoon_hosts ROOT: a guest can resolve its own name. Images have no /etc/hosts, or an empty one,
+# because container engines bring their own; one with content is the image's.
+cocoon_hosts()
+{
+	local first
+	first=''
+	[ ! -L "$1/etc/hosts" ] || return 0
+	if [ -s "$1/etc/hosts" ]; then
+		read -r first <"$1/etc/hosts" || :
+		[ "$first" = "$COCOON_HOSTS_MARK" ] || return 0
+	fi
+	cocoon_put "$1" etc/hosts "$COCOON_HOSTS_MARK
+127.0.0.1 localhost
+127.0.1.1 $COCOON_HOSTNAME
+::1 localhost" || :
+}
+
 # cocoon_network ROOT: the whole hook. Never fails: a guest without a network is still a guest.
 cocoon_network()
 {
 	[ -d "$1/etc" ] || return 0
 	if [ -n "$COCOON_HOSTNAME" ]; then
 		cocoon_put "$1" etc/hostname "$COCOON_HOSTNAME" || :
+		cocoon_hosts "$1"
 	fi
 	COCOON_WRITTEN=''
 	cocoon_scan_nics

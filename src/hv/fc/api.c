@@ -20,7 +20,7 @@ static const int pauses_ms[] = { 100, 200, 400 };
 static int refused(const char *method, const char *target, const struct cc_http_reply *reply,
                    struct cc_err *err)
 {
-        enum cc_class class = reply->status < 500 ? CC_STATE : CC_BUSY;
+        enum cc_class class = reply->status >= 500 || reply->status == 429 ? CC_BUSY : CC_STATE;
         CC_JSON json_t *j = NULL;
         const char *text = NULL;
         char fault[MAX_FAULT + 1];
@@ -32,7 +32,7 @@ static int refused(const char *method, const char *target, const struct cc_http_
                 if (!text)
                         text = json_string_value(json_object_get(j, "error"));
         }
-        if (cc_isempty(text))
+        if (!text || !*text)
                 return cc_fail(err, class, "%s %s: HTTP status %d", method, target, reply->status);
         n = strnlen(text, MAX_FAULT);
         for (size_t i = 0; i < n; i++)
@@ -95,7 +95,7 @@ int fc_call(const struct fc_api *api, const char *method, const char *target, co
         }
 }
 
-int fc_get_state(const struct fc_api *api, enum fc_state *ret, struct cc_err *err)
+int fc_get_state(const struct fc_api *api, int timeout_ms, enum fc_state *ret, struct cc_err *err)
 {
         static const char *const names[] = {
                 [FC_NOT_STARTED] = "Not started",
@@ -105,7 +105,7 @@ int fc_get_state(const struct fc_api *api, enum fc_state *ret, struct cc_err *er
         CC_BUF struct cc_buf body = { 0 };
         CC_JSON json_t *j = NULL;
         const char *state;
-        int r = fc_call(api, "GET", "/", NULL, FC_CALL_MS, false, &body, err);
+        int r = fc_call(api, "GET", "/", NULL, timeout_ms, false, &body, err);
 
         if (r == 0)
                 r = cc_json_parse(body.data ? body.data : "", body.len, "GET /", &j, err);
@@ -120,28 +120,43 @@ int fc_get_state(const struct fc_api *api, enum fc_state *ret, struct cc_err *er
         return cc_fail(err, CC_INVALID, "GET /: the reply names no known state");
 }
 
+int fc_get_config(const struct fc_api *api, json_t **ret, struct cc_err *err)
+{
+        CC_BUF struct cc_buf body = { 0 };
+        int r = fc_call(api, "GET", "/vm/config", NULL, FC_CALL_MS, false, &body, err);
+
+        return r < 0 ? r
+                     : cc_json_parse(body.data ? body.data : "", body.len, "GET /vm/config", ret,
+                                     err);
+}
+
 static int change_state(const struct fc_api *api, const char *method, const char *target,
-                        const char *body, enum fc_state wanted, struct cc_err *err)
+                        const char *body, int timeout_ms, enum fc_state wanted, struct cc_err *err)
 {
         struct cc_err why = CC_ERR_INIT;
         enum fc_state state;
-        int r = fc_call(api, method, target, body, FC_CALL_MS, false, NULL, &why);
+        int r = fc_call(api, method, target, body, timeout_ms, false, NULL, &why);
 
         if (r == 0)
                 return 0;
-        if (fc_reply_lost(r) && fc_get_state(api, &state, NULL) == 0 && state == wanted)
+        if (fc_reply_lost(r) && fc_get_state(api, FC_CALL_MS, &state, NULL) == 0 && state == wanted)
                 return 0;
         return cc_err_copy(err, &why);
 }
 
 int fc_instance_start(const struct fc_api *api, struct cc_err *err)
 {
-        return change_state(api, "PUT", "/actions", FC_INSTANCE_START, FC_RUNNING, err);
+        return change_state(api, "PUT", "/actions", FC_INSTANCE_START, FC_CALL_MS, FC_RUNNING, err);
 }
 
 int fc_set_paused(const struct fc_api *api, bool paused, struct cc_err *err)
 {
         return change_state(api, "PATCH", "/vm",
                             paused ? "{\"state\":\"Paused\"}" : "{\"state\":\"Resumed\"}",
-                            paused ? FC_PAUSED : FC_RUNNING, err);
+                            FC_CALL_MS, paused ? FC_PAUSED : FC_RUNNING, err);
+}
+
+int fc_snapshot_load(const struct fc_api *api, const char *body, struct cc_err *err)
+{
+        return change_state(api, "PUT", "/snapshot/load", body, FC_MEMORY_MS, FC_PAUSED, err);
 }

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/err.h"
@@ -11,6 +12,9 @@
 
 /* A request is answered at once or, while the VMM works, late; late is not dead. */
 #define FC_CALL_MS 30000
+
+/* A question that others wait for: a VMM that takes longer is busy. */
+#define FC_ASK_MS 5000
 
 /* Loading or writing guest memory. */
 #define FC_MEMORY_MS 600000
@@ -45,7 +49,13 @@ int fc_call(const struct fc_api *api, const char *method, const char *target, co
 bool fc_reply_lost(int r);
 
 /* GET /. */
-int fc_get_state(const struct fc_api *api, enum fc_state *ret, struct cc_err *err);
+int fc_get_state(const struct fc_api *api, int timeout_ms, enum fc_state *ret, struct cc_err *err);
+
+/* GET /vm/config: the machine as the VMM sees it. New reference. */
+int fc_get_config(const struct fc_api *api, json_t **ret, struct cc_err *err);
+
+/* Bring a machine back, paused; sent once, and told from the state when the reply is lost. */
+int fc_snapshot_load(const struct fc_api *api, const char *body, struct cc_err *err);
 
 /* Change the state: sent once. When the reply is lost, the state tells whether it arrived. */
 int fc_instance_start(const struct fc_api *api, struct cc_err *err);

@@ -108,7 +108,7 @@ static int state(const struct hv_env *env, const char *run_dir, enum hv_state *r
         };
         struct fc_api api = { .run_dir = run_dir, .pidfd = -1 };
         enum fc_state s;
-        int r = fc_get_state(&api, &s, err);
+        int r = fc_get_state(&api, FC_ASK_MS, &s, err);
 
         (void)env;
         if (r < 0)
@@ -147,7 +147,8 @@ const struct hv_driver hv_driver_fc = {
         /* reboot=k: without ACPI only the keyboard controller's reset ends the VMM. pci=off is
          * Firecracker's to add. */
         .console_prefix = "console=ttyS0 reboot=k loglevel=3 i8042.noaux 8250.nr_uarts=1",
-        .caps = HV_CAP_DIRECT_BOOT | HV_CAP_ELF_KERNEL | HV_CAP_ONE_QUEUE | HV_CAP_BALLOON,
+        .caps = HV_CAP_DIRECT_BOOT | HV_CAP_ELF_KERNEL | HV_CAP_ONE_QUEUE | HV_CAP_BALLOON |
+                HV_CAP_SNAPSHOT | HV_CAP_FIXED_PATHS,
         .max_disks = FC_MAX_DEVICES - FC_OWN_DEVICES,
         .max_nics = FC_MAX_DEVICES - FC_OWN_DEVICES,
         .max_devices = FC_MAX_DEVICES - FC_OWN_DEVICES,
@@ -164,6 +165,14 @@ const struct hv_driver hv_driver_fc = {
         .runtime_files = fc_runtime_files,
         .socket_name = FC_API_SOCK,
         .console_open = fc_console_open,
+        .classify = fc_classify,
+        .can_capture = fc_can_capture,
+        .pause = fc_pause,
+        .capture = fc_capture,
+        .sidecar = fc_sidecar,
+        .preflight = fc_preflight,
+        .load = fc_load,
+        .rewire = fc_rewire,
         .debug = fc_debug,
         .debug_requests = fc_debug_requests,
         .debug_hint = "the console is this terminal; a reboot of the guest ends it",

@@ -14,8 +14,18 @@
 #define FC_LOG_OLD FC_LOG ".1"
 #define FC_STDERR  "stderr.log"
 
-/* Descriptor of the console's PTY master inside Firecracker (start.c says why it is there). */
+/* In a snapshot. Guest memory is mapped from its file for as long as a machine lives that was
+ * loaded from it. */
+#define FC_VMSTATE "vmstate"
+#define FC_MEMORY  "mem"
+#define FC_SIDECAR "cocoon.json" /* core's, with our keys */
+
+/* Descriptor of the console's PTY master inside Firecracker (process.c says why it is there). */
 #define FC_CONSOLE_FD 3
+
+/* process.c */
+int fc_console_open(const char *run_dir, int vmm_pidfd, int *ret, struct cc_err *err);
+extern const char *const fc_runtime_files[];
 
 /* start.c: from a spec to a running guest. */
 int fc_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_proc *ret,
@@ -24,9 +34,29 @@ int fc_debug(const struct hv_env *env, const struct vm_spec *spec, struct cc_str
              struct cc_strv *ret_copies, struct cc_err *err);
 int fc_debug_requests(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret,
                       struct cc_err *err);
-int fc_console_open(const char *run_dir, int vmm_pidfd, int *ret, struct cc_err *err);
-extern const char *const fc_runtime_files[];
 
 /* stop.c: from a running guest to none. */
 int fc_stop(const struct hv_env *env, const char *run_dir, struct vm_proc *proc, int grace_ms,
             struct cc_err *err);
+
+/* save.c: from a running guest to files. */
+enum hv_file fc_classify(const char *name);
+int fc_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
+                   struct cc_err *err);
+int fc_pause(const struct hv_env *env, const char *run_dir, struct cc_err *err);
+int fc_capture(const struct hv_env *env, const char *run_dir, const struct vm_proc *proc,
+               const char *dir, struct cc_strv *ret_disks, struct cc_err *err);
+int fc_sidecar(const struct hv_env *env, const char *run_dir, json_t *sidecar, struct cc_err *err);
+
+/* Runs of zeroes in a file that was just written become holes before they reach the disk: it is
+ * still in the page cache, and reading it costs less than writing it would. Where that cannot be
+ * done the file is only larger. */
+void fc_make_sparse(const char *path);
+
+/* load.c: from files to a guest that is paused. */
+int fc_preflight(const struct hv_env *env, const struct hv_snapshot *snap, const json_t *sidecar,
+                 struct cc_strv *ret_macs, struct cc_err *err);
+int fc_load(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
+            struct vm_proc *ret, struct cc_err *err);
+int fc_rewire(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
+              const struct vm_proc *proc, struct cc_err *err);

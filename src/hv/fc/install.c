@@ -81,6 +81,23 @@ bool fc_version_at_least(const struct fc_install *i, int major, int minor, int p
         return i->patch >= patch;
 }
 
+int fc_snapshot_format(const char *binary, const char *path, int ret[2], struct cc_err *err)
+{
+        const char *const argv[] = { binary, path ? "--describe-snapshot" : "--snapshot-version",
+                                     path, NULL };
+        CC_FREE char *text = NULL;
+        int v[3];
+        int r = cc_run_ok(argv, ASK_MS, &text, err);
+
+        if (r < 0)
+                return r;
+        if (text[0] != 'v' || parse_numbers(text + 1, v) == 0)
+                return cc_fail(err, CC_INVALID, "%s %s names no snapshot format", binary, argv[1]);
+        ret[0] = v[0];
+        ret[1] = v[1];
+        return 0;
+}
+
 bool fc_kernel_has_io_uring(const char *release)
 {
         int v[3];

@@ -31,6 +31,10 @@ int fc_version_parse(const char *text, struct fc_install *ret);
 
 bool fc_version_at_least(const struct fc_install *i, int major, int minor, int patch);
 
+/* The format of snapshots that `binary` writes (path NULL), or that the file `path` has:
+ * "v10.0.0". Major and minor number. CC_INVALID for a file that is no snapshot. */
+int fc_snapshot_format(const char *binary, const char *path, int ret[2], struct cc_err *err);
+
 /* Does the kernel let Firecracker use io_uring for disks (>= 5.10.51, not forbidden)? Else a
  * configuration that asks for it would be refused. */
 bool fc_io_uring_usable(void);

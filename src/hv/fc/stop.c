@@ -29,7 +29,7 @@ static int ctrl_alt_del(const char *run_dir, const struct vm_proc *proc, int gra
                 cc_debug("fc.stop", "%s", why.msg);
                 return cc_pidfd_wait(proc->pidfd, 0);
         }
-        left = (deadline - cc_monotonic()) / CC_NSEC_PER_MSEC;
+        left = (deadline - cc_monotonic() + CC_NSEC_PER_MSEC - 1) / CC_NSEC_PER_MSEC;
         if (r != -CC_CANCELED)
                 r = cc_pidfd_wait(proc->pidfd, left > 0 ? (int)left : 0);
         return r;

@@ -15,7 +15,7 @@ static void deliver_keys(struct fcd_vm *vm)
             cc_streq(dbl_setting(vm->settings, "KEYBOARD"), "none"))
                 return;
         vm->cad_unread = 0;
-        vm->cad_reboots = true;
+        vm->cad_reboots = !cc_streq(dbl_setting(vm->settings, "POWER_BUTTON"), "ignore");
         dbl_guest_power_button(vm->guest);
 }
 

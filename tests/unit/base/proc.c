@@ -137,6 +137,58 @@ static void test_signals_and_session(void **state)
         assert_string_equal(rest, " leader\n");
 }
 
+static void test_file_mask(void **state)
+{
+        struct cc_spawn spec = { .file_mask = 0077 };
+        CC_FREE char *got = script(&spec, "umask");
+
+        assert_string_equal(got, "0077\n");
+}
+
+/* Its parent is not us, nobody has to reap it, and a failing exec is still ours to hear of. */
+static void test_detached(void **state)
+{
+        const char *const argv[] = { "/bin/sh", "-c", "read ppid <&3; echo \"$PPID\" \"$ppid\"",
+                                     NULL };
+        struct cc_err err = CC_ERR_INIT;
+        CC_FREE char *bad = cc_path_join(*state, "bad");
+        const char *const none[] = { bad, NULL };
+        CC_FREE char *got = NULL;
+        char us[32];
+        int in[2];
+        int out[2];
+        struct cc_fd_map map;
+        struct cc_spawn spec = {
+                .argv = argv, .fd_in = -1, .fd_err = -1, .new_session = true, .detach = true
+        };
+
+        assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+        assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+        map = (struct cc_fd_map){ .from = in[0], .to = 3 };
+        spec.fd_out = out[1];
+        spec.fds = &map;
+        spec.n_fds = 1;
+        assert_ok(cc_spawn(&spec, NULL, NULL, &err));
+        close(out[1]);
+        assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+        assert_int_equal(errno, ECHILD);
+        (void)snprintf(us, sizeof(us), "%d\n", (int)getpid());
+        assert_ok(cc_write_all(in[1], us, strlen(us), &err));
+        got = slurp(out[0]);
+        assert_non_null(strchr(got, ' '));
+        assert_true(strtol(got, NULL, 10) != getpid());
+        close(in[0]);
+        close(in[1]);
+        close(out[0]);
+
+        assert_ok(cc_publish(bad, "#!/nonexistent\n", 15, 0755, &err));
+        spec = (struct cc_spawn){
+                .argv = none, .fd_in = -1, .fd_out = -1, .fd_err = -1, .detach = true
+        };
+        assert_int_equal(cc_spawn(&spec, NULL, NULL, &err), -CC_UNAVAILABLE);
+        assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+}
+
 static void test_pid_file(void **state)
 {
         CC_FREE char *path = cc_path_join(*state, "vm.pid");
@@ -386,6 +438,8 @@ int main(void)
                 scratch_test(test_descriptors),
                 cmocka_unit_test(test_stdio_closed_in_parent),
                 cmocka_unit_test(test_signals_and_session),
+                cmocka_unit_test(test_file_mask),
+                scratch_test(test_detached),
                 scratch_test(test_pid_file),
                 scratch_test(test_pid_file_read),
                 scratch_test(test_failures_leave_nothing),

@@ -84,6 +84,8 @@ static void defaults(void **state)
         assert_string_equal(c.log_dir, "/var/log/cocoon");
         assert_string_equal(c.cni_conf_dir, "/etc/cni/net.d");
         assert_string_equal(c.cni_bin_dir, "/opt/cni/bin");
+        assert_int_equal(c.cni_timeout_seconds, 120);
+        assert_false(c.dns_given);
         assert_int_equal(c.dns_servers.len, 2);
         assert_string_equal(c.dns_servers.v[1], "1.1.1.1");
         assert_string_equal(c.log_level, "info");
@@ -156,6 +158,7 @@ static void formats(void **state)
         assert_int_equal(c.insecure_registries.len, 2);
         assert_string_equal(c.insecure_registries.v[0], "a:5000");
         assert_string_equal(c.dns_servers.v[1], "::1");
+        assert_true(c.dns_given);
         assert_int_equal(c.layer_max_size, INT64_C(3) << 29);
 
         load_text("a.toml",

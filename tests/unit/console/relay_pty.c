@@ -13,6 +13,7 @@ struct pty_fixture {
         struct fixture f; /* .guest is the VMM's end */
         char *where;      /* file with the path of the slave to open */
         int master;       /* as the launch has it; -1: closed */
+        int slave;        /* held: a PTY without one forgets that it is raw; -1: none */
 };
 
 /* A raw pair, as both VMMs make theirs. */
@@ -73,7 +74,7 @@ static struct pty_fixture *make(void **state)
         p->f.console = cc_path_join(p->f.dir, "console.sock");
         p->f.lock = cc_path_join(p->f.dir, "relay.lock");
         p->where = cc_path_join(p->f.dir, "where");
-        p->master = -1;
+        p->master = p->slave = -1;
         start_vmm(&p->f);
         *state = p;
         return p;
@@ -99,7 +100,9 @@ static void tell_slave(struct pty_fixture *p, int slave)
         const char *path = ttyname(slave);
 
         assert_int_equal(cc_publish(p->where, path, strlen(path), 0600, NULL), 0);
-        close(slave);
+        if (p->slave >= 0)
+                close(p->slave);
+        p->slave = slave;
 }
 
 static int setup_slave(void **state)
@@ -126,6 +129,8 @@ static int teardown(void **state)
                 close(p->f.guest);
         if (p->master >= 0)
                 close(p->master);
+        if (p->slave >= 0)
+                close(p->slave);
         (void)cc_rm_rf(p->f.dir, NULL);
         free(p->f.dir);
         free(p->f.console);

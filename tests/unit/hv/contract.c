@@ -35,6 +35,7 @@
 #include "base/timeutil.h"
 #include "hv/driver.h"
 #include "hv/launch.h"
+#include "kernel_file.h"
 
 #define MIB (INT64_C(1) << 20)
 
@@ -43,7 +44,7 @@ struct fixture {
         struct hv_env env;
         struct vm_spec spec;
         struct hv_disk disk;
-        char *dir, *run, *log, *disk_path, *binary, *cmdline;
+        char *dir, *run, *log, *disk_path, *binary, *cmdline, *kernel;
         char id[CC_ID_LEN + 1];
         bool usable;
 };
@@ -68,6 +69,14 @@ static char *binary_of(const struct hv_driver *drv)
                              : cc_path_join(build ? build : ".", rows[i].build_path);
         }
         return NULL;
+}
+
+/* A double takes anything that looks like a kernel for one. */
+static bool is_double(const struct hv_driver *drv)
+{
+        CC_FREE char *binary = binary_of(drv);
+
+        return binary && strstr(binary, "/tests/double/");
 }
 
 /* Where Cloud Hypervisor's firmware is looked for: the given one, or any bytes for a double. */
@@ -129,6 +138,12 @@ static int setup(void **state)
                 .disks = &f->disk,
                 .n_disks = 1,
         };
+        if (!f->spec.kernel && !(f->drv->caps & HV_CAP_UEFI) && is_double(f->drv)) {
+                f->kernel = cc_path_join(f->dir, "vmlinux");
+                if (write_kernel_file(f->kernel) < 0)
+                        return -1;
+                f->spec.kernel = f->kernel;
+        }
         f->usable = f->drv->probe(&f->env, NULL, NULL) == 0;
         return 0;
 }
@@ -148,6 +163,7 @@ static int teardown(void **state)
         free(f->disk_path);
         free(f->binary);
         free(f->cmdline);
+        free(TAKE_PTR(f->kernel));
         return r;
 }
 
@@ -435,7 +451,7 @@ static void test_refused_capability(void **state)
         struct cc_err err = CC_ERR_INIT;
         struct vm_spec spec = f->spec;
         CC_FREE struct hv_nic *nics = xcalloc(f->drv->max_nics + 1, sizeof(*nics));
-        CC_FREE char *expect = xasprintf("backend %s does not support", f->drv->name);
+        CC_FREE char *expect = xasprintf("backend %s: backend does not support", f->drv->name);
 
         assert_int_equal(hv_require(f->drv, 0, "nothing", &err), 0);
         assert_int_equal(hv_require(f->drv, 1u << 31, "--warp", &err), -CC_UNSUPPORTED);
@@ -507,7 +523,7 @@ static bool make_tap(const char *name, short flags)
         return fd >= 0 && ioctl(fd, TUNSETIFF, &ifr) == 0 && ioctl(fd, TUNSETPERSIST, 1) == 0;
 }
 
-/* A process that keeps a network namespace with two TAPs alive. Returns 0 when it cannot. */
+/* A process that keeps a network namespace with three TAPs alive. Returns 0 when it cannot. */
 static pid_t hold_netns(int *ret_end)
 {
         int ready[2];
@@ -520,7 +536,7 @@ static pid_t hold_netns(int *ret_end)
         pid = fork();
         if (pid == 0) {
                 close(end[1]);
-                if (unshare(CLONE_NEWNET) < 0 || !make_tap("one", 0) ||
+                if (unshare(CLONE_NEWNET) < 0 || !make_tap("one", 0) || !make_tap("two", 0) ||
                     !make_tap("many", IFF_MULTI_QUEUE) || write(ready[1], "y", 1) != 1)
                         _exit(1);
                 (void)!read(end[0], &c, 1);
@@ -561,6 +577,10 @@ static void test_tap_nics(void **state)
         if (holder == 0) {
                 print_message("skipped: cannot make TAP devices here\n");
                 skip();
+        }
+        if (f->drv->caps & HV_CAP_ONE_QUEUE) {
+                nics[1].tap = "two";
+                nics[1].num_queues = 2;
         }
         netns = xasprintf("/proc/%d/ns/net", (int)holder);
         f->spec.netns = netns;

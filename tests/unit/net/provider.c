@@ -29,9 +29,13 @@ static void test_choose(void **state)
 
         (void)state;
         assert_string_equal(choose("user", "", 1, HV_CAP_USER_NET, 0, &err)->name, "user");
-        assert_null(choose("podnet", "", 1, HV_CAP_USER_NET, -CC_UNSUPPORTED, &err));
-        assert_string_equal(err.msg, "--network podnet: no such network here (available: "
-                                     "cocoon-builtin, user)");
+        assert_null(choose("podnet", "", 1, HV_CAP_USER_NET, -CC_NOT_FOUND, &err));
+        assert_string_equal(err.msg,
+                            "conflist \"podnet\" not found (available: cocoon-builtin, user)");
+        err = (struct cc_err)CC_ERR_INIT;
+        assert_null(choose("usr", "", 0, HV_CAP_USER_NET, -CC_NOT_FOUND, &err));
+        assert_string_equal(err.hint, "did you mean \"user\"?");
+        err = (struct cc_err)CC_ERR_INIT;
         assert_null(choose("user", "", 1, 0, -CC_UNSUPPORTED, &err));
         assert_non_null(strstr(err.msg, "no user-mode network stack"));
 }
