@@ -14,7 +14,7 @@ rounds=${BENCH_CLONES:-30}
 
 quit()
 {
-	remove '.[].id'
+	remove '.[] | select(.state == "running") | .id'
 	rm -rf "$work"
 }
 trap quit EXIT
@@ -88,16 +88,10 @@ while read -r suffix driver binary variable; do
 		printf 'clone.storm64\t%s\tclones/s\t%s\tfailed\n' "$(awk "BEGIN { print 64e6 / $took }")" "$failed"
 		remove '.[] | select(.config.name | startswith("s") and . != "src") | .id'
 		# 10,000 rows beside the real ones, of VMs that are only records.
-		sqlite3 "$COCOON_ROOT_DIR/meta/meta.db" "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-			INSERT INTO vms(id, id8, backend, name, state, created_at, seq, data)
-			SELECT substr('AAAAAAAAAAAAAAAAAAAAAAAAAA' || replace(replace(printf('%08d', i), '0', 'Y'), '1', 'Z'), -26),
-			substr('AAAAAAAAAAAAAAAAAAAAAAAAAA' || replace(replace(printf('%08d', i), '0', 'Y'), '1', 'Z'), -26, 8) || i,
-			'cloud-hypervisor', 'r' || i, 'stopped', i, i, json_object('id', 'x', 'hypervisor', 'cloud-hypervisor',
-			'state', 'stopped', 'config', json_object('name', 'r' || i, 'cpu', 1)) FROM n"
+		"$BENCH_BUILD/seed" "$COCOON_ROOT_DIR" "$COCOON_RUN_DIR" 10000
 		clones "$rounds" d >"$work/many"
 		many=$(median <"$work/many")
 		printf 'clone.slope10k\t%s\tms\t%s\t%s\n' "$many" "$few" "$(awk "BEGIN { print $many / $few }")"
-		sqlite3 "$COCOON_ROOT_DIR/meta/meta.db" "DELETE FROM vms WHERE name LIKE 'r%'"
 	fi
 	"$COCOON" vm rm --force src >/dev/null 2>&1
 done <<LIST

@@ -490,7 +490,14 @@ int vm_clone(struct engine *e, const struct vm_clone_request *req, struct vm_rec
              struct cc_err *err)
 {
         CC_CLEANUP(clone_clear)
-        struct clone c = { .e = e, .req = req, .rev = REVIVAL_INIT, .lock = -1, .source_lock = -1 };
+        struct clone c = {
+                .e = e,
+                .req = req,
+                .rev = REVIVAL_INIT,
+                .since = cc_monotonic(),
+                .lock = -1,
+                .source_lock = -1,
+        };
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
         int r = prepare(&c, err);
 
