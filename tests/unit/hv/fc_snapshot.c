@@ -86,7 +86,6 @@ static void stage_one(const char *from, const char *to, const char *name)
 static void make_clone(struct fixture *f, struct clone *c)
 {
         CC_FREE char *dir = snap_dir(f);
-        CC_FREE char *old_cow = xstrdup(f->disks[1].path);
 
         *c = (struct clone){ .snap = { .cpu = 1, .memory = 256 * MIB, .n_disks = 2 } };
         cc_id_new(c->id);
