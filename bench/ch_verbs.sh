@@ -13,7 +13,7 @@ export COCOON_LOG_LEVEL=warn COCOON_HYPERVISOR=cloud-hypervisor COCOON_CH_BINARY
 mkdir "$work/bin"
 ln -s "$(realpath "$double")" "$COCOON_CH_BINARY"
 
-"$TOP/tests/e2e/prepare" "${COCOON_TEST_CACHE:-$work}" >/dev/null
+COCOON_TEST_CLOUD=no "$TOP/tests/e2e/prepare" "${COCOON_TEST_CACHE:-$work}" >/dev/null
 "$COCOON" image import tiny "${COCOON_TEST_CACHE:-$work}/tiny.tar"
 # The floor launches the VMM with the arguments that cocoon would.
 cd "$work"

@@ -332,6 +332,30 @@ static int exchange(struct call *c, struct cc_err *err)
         }
 }
 
+static void give_reply(struct call *c, struct cc_http_reply *ret)
+{
+        *ret = (struct cc_http_reply){ .status = c->status };
+        if (c->framing == BY_CLOSE)
+                c->length = c->in.len - c->body_at;
+        if (c->length)
+                cc_buf_add(&ret->body, c->in.data + c->body_at, c->length);
+}
+
+int cc_http_parse(const char *data, size_t n, struct cc_http_reply *ret, struct cc_err *err)
+{
+        CC_CLEANUP(call_clear) struct call c = { .fd = -1, .method = "read", .target = "reply" };
+        int r;
+
+        cc_buf_add(&c.in, data, n);
+        r = digest(&c, err);
+        if (r == 0 && !(c.body_at && c.framing == BY_CLOSE))
+                r = broken(&c, "end of file", err);
+        if (r < 0)
+                return r;
+        give_reply(&c, ret);
+        return 0;
+}
+
 int cc_http_unix(const char *socket_path, const char *method, const char *target, const char *body,
                  int timeout_ms, struct cc_http_reply *ret, struct cc_err *err)
 {
@@ -353,10 +377,6 @@ int cc_http_unix(const char *socket_path, const char *method, const char *target
                 r = exchange(&c, err);
         if (r < 0)
                 return r;
-        *ret = (struct cc_http_reply){ .status = c.status };
-        if (c.framing == BY_CLOSE)
-                c.length = c.in.len - c.body_at;
-        if (c.length)
-                cc_buf_add(&ret->body, c.in.data + c.body_at, c.length);
+        give_reply(&c, ret);
         return 0;
 }

@@ -38,3 +38,7 @@ void cc_http_reply_free(struct cc_http_reply *r); /* also the cleanup function *
  */
 int cc_http_unix(const char *socket_path, const char *method, const char *target, const char *body,
                  int timeout_ms, struct cc_http_reply *ret, struct cc_err *err);
+
+/* The same judgement of a reply that is already in memory, as if the connection had ended behind
+ * it: CC_INVALID, or CC_IO when it is cut off. */
+int cc_http_parse(const char *data, size_t n, struct cc_http_reply *ret, struct cc_err *err);

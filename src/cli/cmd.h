@@ -38,9 +38,9 @@ struct cmd {
         int (*run)(struct cli *cli, void *opts, struct cc_err *err);
 };
 
-/* A word that only holds commands. */
+/* A word that only holds commands and groups. */
 struct cmd_group {
-        const char *name;
+        const char *name; /* "vm", "vm fs" */
         const char *help;
 };
 
@@ -50,10 +50,12 @@ const struct cmd_group *cmd_group_at(size_t i);
 
 /* The command behind `word` in a group ("" or NULL: the root), by name or alias; NULL if none. */
 const struct cmd *cmd_find(const char *group, const char *word);
-const struct cmd_group *cmd_group_find(const char *word);
+const struct cmd_group *cmd_group_find(const char *parent, const char *word);
 
 /* Last word of the path. */
 const char *cmd_word(const struct cmd *cmd);
 
-/* True if the command sits in the group ("" the root). */
+/* True if the command, or the group itself, sits in the group ("" the root). */
 bool cmd_in_group(const struct cmd *cmd, const char *group);
+bool cmd_group_in(const struct cmd_group *group, const char *parent);
+const char *cmd_group_word(const struct cmd_group *group);

@@ -19,6 +19,9 @@ static const struct cmd *const commands[] = {
 
 static const struct cmd_group groups[] = {
         { "vm", "Create, run and look after virtual machines" },
+        { "vm fs", "Share folders with a running VM" },
+        { "vm device", "Pass PCI devices to a running VM" },
+        { "vm disk", "Attach disk images to a running VM" },
         { "image", "Pull, import and remove images" },
         { "snapshot", "Save virtual machines, and move what was saved" },
 };
@@ -40,14 +43,30 @@ const char *cmd_word(const struct cmd *cmd)
         return blank ? blank + 1 : cmd->path;
 }
 
+/* All of a path but its last word is `group`. */
+static bool is_below(const char *path, const char *group)
+{
+        const char *blank = strrchr(path, ' ');
+        size_t len = blank ? (size_t)(blank - path) : 0;
+
+        return strlen(group) == len && memcmp(path, group, len) == 0;
+}
+
 bool cmd_in_group(const struct cmd *cmd, const char *group)
 {
-        const char *blank = strchr(cmd->path, ' ');
-        size_t len = blank ? (size_t)(blank - cmd->path) : 0;
+        return is_below(cmd->path, group ? group : "");
+}
 
-        if (!group)
-                group = "";
-        return strlen(group) == len && memcmp(cmd->path, group, len) == 0;
+const char *cmd_group_word(const struct cmd_group *group)
+{
+        const char *blank = strrchr(group->name, ' ');
+
+        return blank ? blank + 1 : group->name;
+}
+
+bool cmd_group_in(const struct cmd_group *group, const char *parent)
+{
+        return is_below(group->name, parent ? parent : "");
 }
 
 const struct cmd *cmd_find(const char *group, const char *word)
@@ -60,10 +79,10 @@ const struct cmd *cmd_find(const char *group, const char *word)
         return NULL;
 }
 
-const struct cmd_group *cmd_group_find(const char *word)
+const struct cmd_group *cmd_group_find(const char *parent, const char *word)
 {
         for (size_t i = 0; i < CC_ARRAY_LEN(groups); i++)
-                if (cc_streq(groups[i].name, word))
+                if (cmd_group_in(&groups[i], parent) && cc_streq(cmd_group_word(&groups[i]), word))
                         return &groups[i];
         return NULL;
 }

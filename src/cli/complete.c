@@ -143,9 +143,9 @@ static void offer_bridges(struct completion *c)
 
 static void offer_commands(struct completion *c, const char *group)
 {
-        if (!*group)
-                for (size_t i = 0; cmd_group_at(i); i++)
-                        offer(c, cmd_group_at(i)->name, cmd_group_at(i)->help);
+        for (size_t i = 0; cmd_group_at(i); i++)
+                if (cmd_group_in(cmd_group_at(i), group))
+                        offer(c, cmd_group_word(cmd_group_at(i)), cmd_group_at(i)->help);
         for (size_t i = 0; cmd_at(i); i++)
                 if (!(cmd_at(i)->flags & CMD_HIDDEN) && cmd_in_group(cmd_at(i), group))
                         offer(c, cmd_word(cmd_at(i)), cmd_at(i)->help);
@@ -241,14 +241,16 @@ static const struct opt *awaits_value(const struct completion *c, const char *ar
 
 static void take_word(struct cli *cli, const char *word)
 {
+        const struct cmd_group *group;
         const struct cmd *cmd;
 
         if (cli->cmd) {
                 cli->n_args++;
                 return;
         }
-        if (!cli->group && cmd_group_find(word)) {
-                cli->group = cmd_group_find(word);
+        group = cmd_group_find(cli->group ? cli->group->name : "", word);
+        if (group) {
+                cli->group = group;
                 return;
         }
         cmd = cmd_find(cli->group ? cli->group->name : "", word);

@@ -154,9 +154,10 @@ static void render_list(const char *group, struct cc_buf *ret)
                 if (!(cmd_at(i)->flags & CMD_HIDDEN) && cmd_in_group(cmd_at(i), group) &&
                     strlen(cmd_word(cmd_at(i))) + 2 > width)
                         width = strlen(cmd_word(cmd_at(i))) + 2;
-        if (!*group)
-                for (size_t i = 0; cmd_group_at(i); i++)
-                        render_row(cmd_group_at(i)->name, cmd_group_at(i)->help, width, ret);
+        for (size_t i = 0; cmd_group_at(i); i++)
+                if (cmd_group_in(cmd_group_at(i), group))
+                        render_row(cmd_group_word(cmd_group_at(i)), cmd_group_at(i)->help, width,
+                                   ret);
         for (size_t i = 0; cmd_at(i); i++)
                 if (!(cmd_at(i)->flags & CMD_HIDDEN) && cmd_in_group(cmd_at(i), group))
                         render_row(cmd_word(cmd_at(i)), cmd_at(i)->help, width, ret);

@@ -17,9 +17,9 @@ static int unknown_command(const char *group, const char *word, struct cc_err *e
         CC_FREE char *full = xasprintf("cocoon%s%s", *group ? " " : "", group);
         int r;
 
-        if (!*group)
-                for (size_t i = 0; cmd_group_at(i); i++)
-                        suggest(&close, word, cmd_group_at(i)->name);
+        for (size_t i = 0; cmd_group_at(i); i++)
+                if (cmd_group_in(cmd_group_at(i), group))
+                        suggest(&close, word, cmd_group_word(cmd_group_at(i)));
         for (size_t i = 0; cmd_at(i); i++)
                 if (!(cmd_at(i)->flags & CMD_HIDDEN) && cmd_in_group(cmd_at(i), group))
                         suggest(&close, word, cmd_word(cmd_at(i)));
@@ -65,6 +65,7 @@ static void take_command(struct cli *cli, const struct cmd *cmd)
 /* A word that is not a flag: a step down the command tree, or an argument. */
 static int take_word(struct cli *cli, char *word, struct cc_err *err)
 {
+        const struct cmd_group *group;
         const struct cmd *cmd;
 
         if (cli->cmd && !cli->want_help) {
@@ -73,8 +74,9 @@ static int take_word(struct cli *cli, char *word, struct cc_err *err)
         }
         if (cli->cmd) /* `help vm run IMAGE`: the command is known, the rest does not matter */
                 return 0;
-        if (!cli->group && cmd_group_find(word)) {
-                cli->group = cmd_group_find(word);
+        group = cmd_group_find(cli->group ? cli->group->name : "", word);
+        if (group) {
+                cli->group = group;
                 return 0;
         }
         if (cc_streq(word, "help") && !cli->want_help) {

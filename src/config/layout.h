@@ -15,9 +15,10 @@ char *layout_oci_boot_dir(const struct config *c, const char *hex); /* root/oci/
 char *layout_oci_temp(const struct config *c);                      /* root/oci/temp */
 char *layout_cloudimg_blob(const struct config *c, const char *hex);
 char *layout_cloudimg_temp(const struct config *c);
-char *layout_snap_lock(const struct config *c, const char *id);    /* root/locks/snap/<id>.lock */
-char *layout_snapshot_dir(const struct config *c, const char *id); /* root/snapshot/localfile/<id> */
-char *layout_firmware_dir(const struct config *c);                 /* root/firmware */
+char *layout_snap_lock(const struct config *c, const char *id); /* root/locks/snap/<id>.lock */
+char *layout_snapshot_dir(const struct config *c,
+                          const char *id);         /* root/snapshot/localfile/<id> */
+char *layout_firmware_dir(const struct config *c); /* root/firmware */
 char *layout_vms_dir(const struct config *c, const char *backend_dir);
 char *layout_cni_results(const struct config *c); /* root/cni/cache/results */
 char *layout_vm_run_dir(const struct config *c, const char *backend_dir, const char *id);

@@ -12,6 +12,7 @@
 
 /* Behind the drivers. Images come after all that may unpin them. */
 static const struct gc_module others[] = {
+        { .name = "net", .scan = gc_net_scan, .collect = gc_net_collect },
         { .name = "snapshot", .scan = gc_snapshots_scan, .collect = gc_snapshots_collect },
         { .name = "oci", .scan = gc_oci_scan, .collect = gc_blob_collect },
         { .name = "cloudimg", .scan = gc_cloudimg_scan, .collect = gc_blob_collect },

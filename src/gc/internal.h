@@ -72,6 +72,10 @@ int gc_snapshots_scan(struct gc *gc, const struct gc_module *mod, struct gc_list
                       struct cc_err *err);
 int gc_snapshots_collect(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,
                          char **ret_detail, int64_t *ret_bytes, struct cc_err *err);
+int gc_net_scan(struct gc *gc, const struct gc_module *mod, struct gc_list *ret,
+                struct cc_err *err);
+int gc_net_collect(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,
+                   char **ret_detail, int64_t *ret_bytes, struct cc_err *err);
 int gc_locks_scan(struct gc *gc, const struct gc_module *mod, struct gc_list *ret,
                   struct cc_err *err);
 int gc_locks_collect(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,

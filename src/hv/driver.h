@@ -35,8 +35,11 @@ enum {
         HV_CAP_BALLOON = 1 << 17,     /* machines have a balloon unless told otherwise */
         HV_CAP_ELF_KERNEL = 1 << 18,  /* boots an uncompressed ELF kernel, no bzImage */
         HV_CAP_ONE_QUEUE = 1 << 19,   /* TAP devices must have a single queue pair */
+        HV_CAP_FS_ATTACH = 1 << 21,   /* shared folders, device passthrough and external disks */
+        HV_CAP_DEVICE_ATTACH = 1 << 22, /* on a running machine */
+        HV_CAP_DISK_ATTACH = 1 << 23,
         HV_CAP_DISK_REQUEUE = 1 << 20, /* a clone may have other disk queue sizes */
-        HV_CAP_VCPU_MAX = 1 << 21,    /* knows vCPUs to plug later beside those to boot with */
+        HV_CAP_VCPU_MAX = 1 << 21,     /* knows vCPUs to plug later beside those to boot with */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */
@@ -150,6 +153,34 @@ struct hv_snapshot {
         size_t n_nics; /* as the snapshot's record says */
         bool shared_memory;
 };
+
+/* What is plugged into a running machine and pulled out again, never recorded (cli.md §4.6). */
+enum hv_attach_kind { HV_ATTACH_FS, HV_ATTACH_DEVICE, HV_ATTACH_DISK };
+
+/* One such device. `key` is what users detach it by; of the others each kind has its own. In a
+ * request strings are borrowed, in a list owned. */
+struct hv_attachment {
+        enum hv_attach_kind kind;
+        char *id;                       /* as printed; in a request: unused */
+        char *key;                      /* tag | user's id (request: "" none) | disk name */
+        char *socket;                   /* fs: of the vhost-user daemon */
+        int64_t num_queues, queue_size; /* fs, in a request */
+        char *bdf;                      /* device: "0000:01:00.0", "" unknown */
+        char *path;                     /* disk: raw image */
+        bool ro;
+        int direct; /* disk, in a request: O_DIRECT 0, 1, or -1 the driver's choice */
+};
+
+struct hv_attachments {
+        struct hv_attachment *v;
+        size_t n;
+};
+struct hv_attachment *hv_attachments_add(struct hv_attachments *a); /* zeroed */
+void hv_attachments_clear(struct hv_attachments *a);                /* also the cleanup function */
+#define HV_ATTACHMENTS CC_CLEANUP(hv_attachments_clear)
+
+/* How long a guest may take to release a device (network.md §1). */
+#define HV_EJECT_MS 30000
 
 /* How to bring a machine back. */
 struct hv_load {
@@ -277,6 +308,32 @@ struct hv_driver {
          * means that the machine is not usable. NULL: nothing to do. */
         int (*settle)(const struct hv_env *env, const struct vm_spec *spec,
                       const struct hv_load *how, const struct vm_proc *proc, struct cc_err *err);
+
+        /* ---- with HV_CAP_NIC_HOTPLUG ---- */
+
+        /* Plug spec->nics[index], the last one, into the running machine: one state-changing
+         * request, and on its failure the machine is as before. */
+        int (*nic_add)(const struct hv_env *env, const struct vm_spec *spec, size_t index,
+                       struct cc_err *err);
+        /* Take NIC `index` with this MAC out and wait until the guest has released it. Gone already
+         * is success; an eject asked for earlier is only waited for. TIMEOUT: the guest did not
+         * answer within HV_EJECT_MS, nothing may be torn down, and it can be tried again. */
+        int (*nic_remove)(const struct hv_env *env, const char *run_dir, size_t index,
+                          const char *mac, struct cc_err *err);
+        /* MACs of the NICs that the machine has or is still releasing, lower case. */
+        int (*nic_list)(const struct hv_env *env, const char *run_dir, struct cc_strv *ret,
+                        struct cc_err *err);
+
+        /* ---- with one of the attach capabilities ---- */
+
+        /* Plug it in; CONFLICT when key, path or address is in use. *ret_id as printed; owned. */
+        int (*attach)(const struct hv_env *env, const char *run_dir,
+                      const struct hv_attachment *what, char **ret_id, struct cc_err *err);
+        /* Take it out, waiting as nic_remove does. NOT_FOUND when there is none of that key. */
+        int (*detach)(const struct hv_env *env, const char *run_dir, enum hv_attach_kind kind,
+                      const char *key, struct cc_err *err);
+        int (*attachments)(const struct hv_env *env, const char *run_dir,
+                           struct hv_attachments *ret, struct cc_err *err);
 };
 
 /* By recorded name; "" = cloud-hypervisor (older records). Unknown or not built in: UNSUPPORTED. */
@@ -285,8 +342,10 @@ int hv_driver_find(const char *name, const struct hv_driver **ret, struct cc_err
 /* Row i of the table, NULL past the end. */
 const struct hv_driver *hv_driver_at(size_t i);
 
-/* One message in one place for a refused capability: "<what>: backend <name> does not support
- * <what>". */
+/* One message in one place for a refused capability (cli.md §4.6): "<what>: backend <name>: backend
+ * does not support <what>"; with a verb in front where that is another word. UNSUPPORTED. */
+int hv_require_for(const struct hv_driver *drv, unsigned cap, const char *verb, const char *what,
+                   struct cc_err *err);
 int hv_require(const struct hv_driver *drv, unsigned cap, const char *what, struct cc_err *err);
 
 /* console_open() of the driver named `driver`: what the console relay is given (its

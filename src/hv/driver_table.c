@@ -41,12 +41,18 @@ int hv_driver_find(const char *name, const struct hv_driver **ret, struct cc_err
                        name, list);
 }
 
-int hv_require(const struct hv_driver *drv, unsigned cap, const char *what, struct cc_err *err)
+int hv_require_for(const struct hv_driver *drv, unsigned cap, const char *verb, const char *what,
+                   struct cc_err *err)
 {
         if ((drv->caps & cap) == cap)
                 return 0;
-        return cc_fail(err, CC_UNSUPPORTED, "%s: backend %s does not support %s", what, drv->name,
-                       what);
+        return cc_fail(err, CC_UNSUPPORTED, "%s: backend %s: backend does not support %s", verb,
+                       drv->name, what);
+}
+
+int hv_require(const struct hv_driver *drv, unsigned cap, const char *what, struct cc_err *err)
+{
+        return hv_require_for(drv, cap, what, what, err);
 }
 
 int hv_console_open(const char *driver, const char *run_dir, int vmm_pidfd, int *ret,

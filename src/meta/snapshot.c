@@ -169,7 +169,7 @@ static int check_name(struct meta *m, const struct snapshot_record *s, struct cc
         if (cc_isempty(s->name))
                 return 0;
         r = meta_snapshot_holder(m, s->name, holder, NULL, err);
-        if (r <= 0 || strcmp(holder, s->id) == 0)
+        if (r <= 0 || cc_streq(holder, s->id))
                 return r < 0 ? r : 0;
         r = cc_fail(err, CC_CONFLICT, "snapshot name \"%s\" already in use by %s", s->name, holder);
         cc_code(err, "snapshot_name_taken");

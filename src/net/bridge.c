@@ -263,12 +263,14 @@ static int recover(const struct net_env *env, struct vm_record *vm, struct cc_er
         return r;
 }
 
+/* One with a carrier is held by a VMM, whoever started that. */
 static void collect_owner(void *ctx, const struct net_link *link)
 {
         char id8[CC_ID8_LEN + 1];
 
-        if (cc_streq(link->kind, "tun") && cc_startswith(link->name, "bt") &&
-            wire_owner(link->name + 2, id8) && !cc_strv_has(ctx, id8))
+        if (cc_streq(link->kind, "tun") && !(link->flags & LINK_CARRIER) &&
+            cc_startswith(link->name, "bt") && wire_owner(link->name + 2, id8) &&
+            !cc_strv_has(ctx, id8))
                 cc_strv_add(ctx, id8);
 }
 

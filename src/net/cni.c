@@ -266,12 +266,28 @@ static int set_mac(const struct net_env *env, const struct vm_record *vm, size_t
 
 #define NETNS_PREFIX "cocoon-"
 
+/* Does a namespace carry on where an ID of 8 characters breaks off? Then that one decides. */
+static bool has_netns(const struct cc_strv *names, const char *id8)
+{
+        const char *name;
+
+        cc_strv_foreach (names, i, name)
+                if (cc_startswith(name, NETNS_PREFIX) &&
+                    cc_startswith(name + strlen(NETNS_PREFIX), id8))
+                        return true;
+        return false;
+}
+
 /* A namespace that a process still lives in is somebody's, whatever our records say. */
-static int drop_inhabited(const char *id, struct cc_strv *ret, struct cc_err *err)
+static int drop_inhabited(const char *id, const struct cc_strv *names, struct cc_strv *ret,
+                          struct cc_err *err)
 {
         CC_FREE char *path = netns_path(id);
         bool inhabited = false;
         int r = netns_exists(path) ? netns_inhabited(path, &inhabited, err) : 0;
+
+        if (strlen(id) == CC_ID8_LEN && has_netns(names, id))
+                return 0;
 
         if (r < 0)
                 return r;
@@ -298,7 +314,7 @@ static int orphans(const struct net_env *env, struct cc_strv *ret, struct cc_err
         if (r == 0)
                 r = cni_builtin.orphans(env, &ids, err);
         for (size_t i = 0; i < ids.len && r == 0; i++)
-                r = drop_inhabited(ids.v[i], ret, err);
+                r = drop_inhabited(ids.v[i], &names, ret, err);
         return r;
 }
 

@@ -23,8 +23,6 @@
 #include "net/netns.h"
 #include "net/wire.h"
 
-#define ROLLBACK_NS (30 * CC_NSEC_PER_SEC)
-
 /* ---- add ---- */
 
 struct job {
@@ -289,7 +287,7 @@ static int write_rows(struct job *j, bool complete, struct cc_err *err)
  * its NICs by its record. Errors are joined to *why. */
 static void undo(struct job *j, bool *ret_kept, struct cc_err *why)
 {
-        int64_t deadline = cc_monotonic() + ROLLBACK_NS;
+        int64_t deadline = cc_monotonic() + NET_ROLLBACK_NS;
 
         cc_uninterruptible_begin();
         if (!j->p.rt.deadline || j->p.rt.deadline > deadline)

@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
-#include "base/log.h"
 #include "config/layout.h"
 
 void net_orphans_clear(struct net_orphans *o)
@@ -15,21 +14,21 @@ void net_orphans_clear(struct net_orphans *o)
         *o = (struct net_orphans){ 0 };
 }
 
-static int add_id(void *ctx, struct vm_record *vm, struct cc_err *err)
-{
-        cc_strv_add(ctx, vm->id);
-        return 0;
-}
-
-/* `id` may be a prefix. */
+/* `id` may be a prefix; the IDs are sorted. */
 static bool is_known(const struct cc_strv *vms, const char *id)
 {
-        const char *vm;
+        size_t low = 0;
+        size_t high = vms->len;
 
-        cc_strv_foreach (vms, i, vm)
-                if (cc_startswith(vm, id))
-                        return true;
-        return false;
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (strcmp(vms->v[middle], id) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low < vms->len && cc_startswith(vms->v[low], id);
 }
 
 static void add(struct net_orphans *o, const char *id, const struct net_provider *p)
@@ -50,7 +49,7 @@ int net_gc_candidates_of(const struct net_env *env, const struct net_provider *p
         int r = p->orphans ? p->orphans(env, &ids, err) : 0;
 
         if (r == 0)
-                r = meta_vm_each(env->meta, add_id, &vms, err);
+                r = meta_vm_ids(env->meta, &vms, err);
         if (r < 0)
                 return r;
         cc_strv_sort(&ids);
@@ -99,13 +98,9 @@ int net_gc_collect(const struct net_env *env, const struct net_orphan *orphan, s
                 r = cc_lock_try(path, CC_LOCK_EXCLUSIVE, "net.gc", &lock, err);
         }
         if (r == 0)
-                r = meta_vm_each(env->meta, add_id, &vms, err);
+                r = meta_vm_ids(env->meta, &vms, err);
         if (r < 0 || is_known(&vms, orphan->id))
                 return r;
         r = orphan->provider->delete (env, &vm, err);
-        if (r < 0)
-                return cc_wrap(err, "collect network of %s", orphan->id);
-        cc_info("net.gc", "collected id=%s network=%s reason=orphan", orphan->id,
-                orphan->provider->name);
-        return 0;
+        return r < 0 ? cc_wrap(err, "collect network of %s", orphan->id) : 0;
 }

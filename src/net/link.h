@@ -10,6 +10,9 @@
 
 #include "net/rtnl.h"
 
+/* In flags; IFF_LOWER_UP, whose header does not mix with net/if.h. At once, unlike IFF_RUNNING. */
+#define LINK_CARRIER 0x10000u
+
 struct net_link {
         int index, master; /* master 0: none */
         unsigned flags;    /* IFF_* */

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/timeutil.h"
 #include "config/config.h"
 #include "meta/meta.h"
 #include "model/vm.h"
@@ -21,6 +22,10 @@ struct net_env {
         struct meta *meta;
         int64_t deadline; /* cc_monotonic(): no plugin runs longer; 0: none */
 };
+
+/* The network's share of an undo that nobody can interrupt (network.md §2): what net_env.deadline
+ * is set to, from now. */
+#define NET_ROLLBACK_NS (30 * CC_NSEC_PER_SEC)
 
 struct net_spec {
         size_t index;               /* NIC index */

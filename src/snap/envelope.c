@@ -36,13 +36,13 @@ void snap_envelope_clear(struct snap_envelope *e)
 }
 
 /* What means something on this host only does not travel. */
-static const char *const local_keys[] = { "created_at", "source_vm_id", "bytes",
-                                          "last_accessed_at" };
+static const char *const local_keys[] = { "created_at",       "source_vm_id", "bytes",
+                                          "last_accessed_at", "pending",      "data_dir" };
 
 char *snap_envelope_text(const struct snapshot_record *s, const struct record_array *files)
 {
         CC_JSON json_t *root = json_object();
-        json_t *config = record_dump(&snapshot_record_type, s, RECORD_PUBLIC);
+        json_t *config = record_dump(&snapshot_record_type, s, RECORD_STORE);
 
         for (size_t i = 0; i < CC_ARRAY_LEN(local_keys); i++)
                 (void)json_object_del(config, local_keys[i]);

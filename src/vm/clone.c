@@ -44,6 +44,7 @@ struct clone {
         const struct net_provider *net;
         struct image_locks blob_locks;
         int64_t nics;
+        int64_t since; /* when the last step ended */
         int lock, source_lock;
 };
 
@@ -56,6 +57,16 @@ static void clone_clear(struct clone *c)
                 close(c->source_lock);
         if (c->lock >= 0)
                 close(c->lock);
+}
+
+/* A step is done: its label for the crash tests, its time for the bench. */
+static int passed(struct clone *c, const char *label, struct cc_err *err)
+{
+        int64_t now = cc_monotonic();
+
+        cc_debug("vm.clone", "phase %s %lld us", label, (long long)(now - c->since) / 1000);
+        c->since = now;
+        return cc_failpoint(label, err);
 }
 
 /* ---- before anything exists ---- */
@@ -325,7 +336,7 @@ static int reserve(struct clone *c, struct cc_err *err)
                 if (r == 0)
                         r = revival_check_base(c->e, &c->rev, &c->vm, err);
                 if (r == 0)
-                        r = cc_failpoint("clone.K1", err);
+                        r = passed(c, "clone.K1", err);
                 if (r < 0)
                         return r;
                 r = insert(c, &why);
@@ -412,27 +423,27 @@ static int finalize(struct clone *c, const struct vm_proc *proc, struct cc_err *
 static int steps(struct clone *c, struct vm_proc *proc, struct cc_err *err)
 {
         struct revive_how how = { .mode = c->req->mode, .clone = true, .label = "clone.K5" };
-        int r = cc_failpoint("clone.K2", err);
+        int r = passed(c, "clone.K2", err);
 
         if (r == 0)
                 r = make_network(c, err);
         if (r == 0)
-                r = cc_failpoint("clone.K3", err);
+                r = passed(c, "clone.K3", err);
         if (r == 0)
                 r = make_files(c, err);
         if (r == 0)
-                r = cc_failpoint("clone.K4", err);
+                r = passed(c, "clone.K4", err);
         if (r == 0)
                 r = revive_load(c->e, &c->rev, &how, &c->vm, proc, err);
         if (r == 0) {
                 /* Before the guest speaks. */
                 vm_start_relay(c->e, c->rev.drv, &c->vm, proc);
-                r = cc_failpoint("clone.K6", err);
+                r = passed(c, "clone.K6", err);
         }
         if (r == 0)
                 r = revive_resume(c->e, &c->rev, &how, &c->vm, proc, err);
         if (r == 0)
-                r = cc_failpoint("clone.K7", err);
+                r = passed(c, "clone.K7", err);
         return r < 0 ? r : finalize(c, proc, err);
 }
 
@@ -461,6 +472,7 @@ static void roll_back(struct clone *c, struct vm_proc *proc)
         cc_uninterruptible_begin();
         if (proc->pidfd >= 0)
                 r = c->rev.drv->stop(&c->rev.env, vm->run_dir, proc, 0, &err);
+        env.deadline = cc_monotonic() + NET_ROLLBACK_NS;
         if (r == 0 && c->net)
                 r = c->net->delete (&env, vm, &err);
         if (r == 0)
@@ -491,7 +503,7 @@ int vm_clone(struct engine *e, const struct vm_clone_request *req, struct vm_rec
                 roll_back(&c, &proc);
                 return r;
         }
-        r = cc_failpoint("clone.K8", err);
+        r = passed(&c, "clone.K8", err);
         if (r == 0)
                 r = cc_failpoint("clone.K9", err);
         if (r < 0)

@@ -29,9 +29,6 @@
 
 #define NAME_MAX_LEN 63
 
-/* The network's share of an undo that nobody can interrupt (network.md §2). */
-#define NET_ROLLBACK_NS (30 * CC_NSEC_PER_SEC)
-
 static int insert(struct engine *e, struct vm_record *vm, struct cc_err *err)
 {
         int r = meta_begin(e->meta, META_RELAXED, err);

@@ -163,6 +163,31 @@ int vm_start_locked(struct engine *e, const struct hv_driver *drv, struct vm_rec
 int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
                    int grace_ms, struct cc_err *err);
 
+/* ---- live.c ---- */
+
+/*
+ * The VM under its lock, its driver and its live, running VMM, for verbs that act on one. A guest
+ * that a killed verb left paused is resumed first. STATE `vm is not running: …`, code
+ * "vm_not_running".
+ */
+struct vm_live {
+        int lock;
+        struct vm_record vm;
+        const struct hv_driver *drv;
+        struct hv_env env;
+        struct vm_proc proc;
+};
+#define VM_LIVE_INIT                                                                               \
+        {                                                                                          \
+                .lock = -1, .proc = VM_PROC_INIT                                                   \
+        }
+/* Lock and load; the VMM is not asked yet, so that a refusal by capability comes first. */
+int vm_live_open(struct engine *e, const char *id, const char *op, struct vm_live *ret,
+                 struct cc_err *err);
+int vm_live_check(struct vm_live *l, struct cc_err *err);
+void vm_live_close(struct vm_live *l); /* also the cleanup function */
+#define VM_LIVE CC_CLEANUP(vm_live_close)
+
 /* ---- recover.c ---- */
 
 /* What a killed hibernate or restore left of this VM is finished or undone (state.md §8), at the

@@ -32,9 +32,10 @@ static int open_module(const struct snap_module **ret, struct cc_err *err)
         const void *opened;
         int r = cc_module_open("snap", &opened, err);
 
-        if (r == 0)
-                *ret = opened;
-        return r;
+        if (r < 0)
+                return r;
+        *ret = opened;
+        return 0;
 }
 
 /* ---- export ---- */
@@ -69,7 +70,7 @@ static int write_to(const struct snap_export *x, struct cc_err *err)
         const struct snap_module *module = NULL;
         int r = open_module(&module, err);
 
-        return r < 0 ? r : module->write(x, err);
+        return r < 0 || !module ? r : module->write(x, err);
 }
 
 static int write_file(struct snap_export *x, const char *file, struct cc_err *err)
@@ -213,8 +214,9 @@ static int begin(struct import *i, struct cc_err *err)
         const struct snap_envelope *envelope;
         int r = open_module(&i->module, err);
 
-        if (r == 0)
-                r = i->module->open(i->req->fd, i->req->progress, i->req->ctx, &i->reader, err);
+        if (r < 0 || !i->module)
+                return r;
+        r = i->module->open(i->req->fd, i->req->progress, i->req->ctx, &i->reader, err);
         if (r < 0)
                 return r;
         envelope = i->module->envelope(i->reader);

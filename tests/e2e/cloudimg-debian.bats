@@ -2,7 +2,6 @@
 # Debian as clouds hand it out, with the real cloud-init: one long test, because it boots twice.
 
 load lib
-load lib/net
 load lib/terminal
 
 export BATS_TEST_TIMEOUT=800
@@ -19,7 +18,6 @@ teardown()
 
 	terminal_close
 	cocoon_teardown || status=1
-	net_teardown
 	return $status
 }
 

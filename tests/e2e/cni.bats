@@ -244,7 +244,6 @@ bad_create()
 }
 
 @test "plugins that fail, hang, print garbage or are missing: named, and the host is as before" {
-	export COCOON_CNI_TIMEOUT_SECONDS=2
 	network 10-pod pod 10.77.0 '{ "type": "last" }'
 	fake last
 	warm_up
@@ -255,7 +254,7 @@ bad_create()
 	fake last ADD '[ $CNI_IFNAME != eth1 ] || { echo sorry >&2; exit 1; }'
 	bad_create '/eth1: plugin type="last" failed (add): sorry'
 	fake last ADD 'sleep 100'
-	bad_create 'plugin type="last" failed (add): '
+	COCOON_CNI_TIMEOUT_SECONDS=15 bad_create '/last did not finish within 15000 ms'
 	fake last ADD 'echo "<html>"; exit 0'
 	bad_create 'plugin type="last" failed (add): it printed no valid result: <html>'
 	fake last ADD 'echo "{\"ips\":[{\"address\":\"here\"}]}"; exit 0'

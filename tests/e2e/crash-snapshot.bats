@@ -10,6 +10,7 @@ setup()
 {
 	cocoon_setup
 	need qemu-system-x86_64 mkfs.ext4 sqlite3 flock jq
+	with_net
 	with_tiny tiny
 	cocoon vm run --name v --memory 512M --network user tiny
 	V=$(vm v .id)

@@ -9,6 +9,7 @@ setup()
 {
 	cocoon_setup
 	need mkfs.ext4 sqlite3 flock jq
+	with_net
 	with_tiny tiny
 }
 
@@ -226,4 +227,18 @@ ids()
 	[[ $output == *"id=$b name=mid bytes=100 last_accessed="*"reason=lru-all"* ]]
 	[ "$(ls "$T/root/snapshot/localfile")" = "$c" ]
 	exec 9>&-
+}
+
+@test "networks of VMs that are gone: namespace, lease and rules go with the next cycle" {
+	cocoon vm create --name v --memory 512M tiny
+	[ -n "$(in_net ls /run/netns)" ]
+	db 'PRAGMA foreign_keys = ON; DELETE FROM vms'
+	run -0 cocoon gc --dry-run
+	[[ $output == *"would collect id="*" network=cni reason=orphan"* ]]
+	[ -n "$(in_net ls /run/netns)" ]
+	cocoon gc
+	[ -z "$(in_net ls /run/netns)" ]
+	[ "$(db 'SELECT count(*) FROM networks')" -eq 0 ]
+	[ -z "$(in_net nft list ruleset)" ]
+	[ "$(in_net ip -o link | wc -l)" -eq 1 ]
 }

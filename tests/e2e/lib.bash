@@ -96,7 +96,7 @@ with_net()
 	[ "$(id -u)" = 0 ] && [ -w /dev/net/tun ] || skip "needs root and /dev/net/tun"
 	need nsenter unshare ip nft
 	mkdir -p /run/netns
-	unshare --net --mount --propagation private sleep 600 3>&- &
+	unshare --net --mount --propagation private sleep $((BATS_TEST_TIMEOUT + 60)) 3>&- &
 	HOLDER=$!
 	wait_for 10 holder_apart
 	wait_for 10 in_net mount -t tmpfs tmpfs /run/netns

@@ -179,37 +179,3 @@ gone()
 	kill "$terminal"
 	wait_for 10 gone "$terminal"
 }
-
-@test "a snapshot brings memory and disk back; a clone of it is another VM" {
-	cocoon vm run --name src "${small[@]}" tiny
-	wait_console src 'cocoon-tiny ready: hostname=src'
-	run cocoon snapshot save --name snap src
-	[[ $output != *"does not support"* ]] || skip "$COCOON_HYPERVISOR has no snapshots"
-	cocoon snapshot rm snap
-	console src 'echo memory >/run/m; echo disk >/root/d; sync'
-	cocoon snapshot save --name snap src
-	[ "$(state_in_list src)" = running ]
-	console src 'echo later >/run/m; echo later >/root/d; sync'
-
-	cocoon vm restore src snap
-	run -0 console src 'cat /run/m /root/d'
-	[[ $output == *memory*disk* ]]
-	cocoon vm clone --name twin snap
-	run -0 console twin 'cat /run/m /root/d'
-	[[ $output == *memory*disk* ]]
-	[ "$(vm twin '.network_configs[0].mac')" != "$(vm src '.network_configs[0].mac')" ]
-	[ "$(vm twin '.network_configs[0].network.ip')" != "$(vm src '.network_configs[0].network.ip')" ]
-
-	# The clone needs neither its source nor the snapshot any more.
-	cocoon vm rm --force src
-	cocoon snapshot rm snap
-	console twin 'echo twin >/root/d; sync'
-	cocoon vm stop --force twin
-	cocoon vm start twin
-	wait_console twin 'cocoon-tiny ready: hostname=twin'
-	run -0 console twin 'cat /root/d'
-	[[ $output == *twin* ]]
-	cocoon vm rm --force twin
-	[ -z "$(find "$T/run" "$T/log" -mindepth 2 -print -quit)" ]
-	[ -z "$(in_net ls /run/netns)" ]
-}

@@ -278,7 +278,7 @@ goes_on()
 	id=$(vm b .id)
 	pid=$(vm b .pid)
 	row=$(db "SELECT data FROM vms WHERE id = '$id'")
-	sums=$(cd "$T/run/qemu/$id" && ls -lis cow.raw qemu.json)
+	sums=$(cd "$T/run/qemu/$id" && stat -c '%i %s' cow.raw qemu.json)
 	while IFS='|' read -r name edit text; do
 		rm -rf "$T/bad"
 		cp -a --reflink=auto --sparse=always "$T/good" "$T/bad"
@@ -336,7 +336,7 @@ goes_on()
 		deep|python3 -c 'print("[" * 100000)' >snapshot.json|snapshot.json
 		not json|echo x >cocoon.json; j snapshot.json 'del(.files)'|cocoon.json
 	TABLE
-	[ "$sums" = "$(cd "$T/run/qemu/$id" && ls -lis cow.raw qemu.json)" ]
+	[ "$sums" = "$(cd "$T/run/qemu/$id" && stat -c '%i %s' cow.raw qemu.json)" ]
 	[ ! -e "$T/run/qemu/$id.restore-staging" ]
 	[ "$(cocoon vm list -q | wc -l)" = 2 ]
 	[[ $(ask b 'echo alive') == alive ]]

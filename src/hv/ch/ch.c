@@ -179,7 +179,8 @@ const struct hv_driver hv_driver_ch = {
         .caps = HV_CAP_DIRECT_BOOT | HV_CAP_UEFI | HV_CAP_WINDOWS | HV_CAP_SHARED_MEMORY |
                 HV_CAP_HUGEPAGES | HV_CAP_MERGEABLE | HV_CAP_NO_WATCHDOG | HV_CAP_DIRECT_IO |
                 HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES | HV_CAP_BALLOON | HV_CAP_VCPU_MAX |
-                HV_CAP_SNAPSHOT | HV_CAP_NIC_SWAP | HV_CAP_DISK_REQUEUE,
+                HV_CAP_SNAPSHOT | HV_CAP_NIC_SWAP | HV_CAP_DISK_REQUEUE | HV_CAP_NIC_HOTPLUG |
+                HV_CAP_FS_ATTACH | HV_CAP_DEVICE_ATTACH | HV_CAP_DISK_ATTACH,
         .max_disks = MAX_DISKS,
         .max_nics = MAX_NICS,
         .probe = probe,
@@ -204,5 +205,11 @@ const struct hv_driver hv_driver_ch = {
         .socket_name = CH_API_SOCK,
         .console_open = console_open,
         .debug = ch_debug,
+        .nic_add = ch_nic_add,
+        .nic_remove = ch_nic_remove,
+        .nic_list = ch_nic_list,
+        .attach = ch_attach,
+        .detach = ch_detach,
+        .attachments = ch_attachments,
         .debug_hint = "the console is this terminal; it ends when the guest powers off",
 };

@@ -46,6 +46,20 @@ int ch_launch(const struct hv_env *env, const struct vm_spec *spec, struct vm_pr
 int ch_debug(const struct hv_env *env, const struct vm_spec *spec, struct cc_strv *ret_argv,
              struct cc_strv *ret_copies, struct cc_err *err);
 
+/* hotplug.c: devices of a running machine. */
+int ch_nic_add(const struct hv_env *env, const struct vm_spec *spec, size_t index,
+               struct cc_err *err);
+int ch_nic_remove(const struct hv_env *env, const char *run_dir, size_t index, const char *mac,
+                  struct cc_err *err);
+int ch_nic_list(const struct hv_env *env, const char *run_dir, struct cc_strv *ret,
+                struct cc_err *err);
+int ch_attach(const struct hv_env *env, const char *run_dir, const struct hv_attachment *what,
+              char **ret_id, struct cc_err *err);
+int ch_detach(const struct hv_env *env, const char *run_dir, enum hv_attach_kind kind,
+              const char *key, struct cc_err *err);
+int ch_attachments(const struct hv_env *env, const char *run_dir, struct hv_attachments *ret,
+                   struct cc_err *err);
+
 /* stop.c: from a running process to none. */
 int ch_stop(const struct hv_env *env, const char *run_dir, struct vm_proc *proc, int grace_ms,
             struct cc_err *err);

@@ -65,6 +65,21 @@ static pid_t parent_of(pid_t pid)
         return p && strlen(p) > 4 ? (pid_t)strtol(p + 4, NULL, 10) : 0;
 }
 
+/* True for a VMM's PTY helper: it keeps standard error, one end of a pipe and, while it starts, its
+ * terminal. It outlives a VMM that was killed by a moment, with an adopted parent; a VMM never has
+ * so little open. */
+static bool is_helper(pid_t pid)
+{
+        CC_FREE char *path = xasprintf("/proc/%d/fd", (int)pid);
+        CC_DIR DIR *dir = opendir(path);
+        const struct dirent *e;
+        int n = 0;
+
+        while (dir && n < 4 && (e = readdir(dir)))
+                n += e->d_name[0] != '.';
+        return dir && n < 4;
+}
+
 static int open_verified(pid_t pid, const char *socket, uint64_t starttime, struct vm_proc *ret)
 {
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
@@ -102,7 +117,7 @@ static int search(const char *socket, uint64_t starttime, struct vm_proc *ret)
                                     : 0;
 
                 if (pid <= 0 || !command_line_is_ours(pid, socket) ||
-                    command_line_is_ours(parent_of(pid), socket))
+                    command_line_is_ours(parent_of(pid), socket) || is_helper(pid))
                         continue;
                 if (open_verified(pid, socket, starttime, ret) == 0)
                         return 0;

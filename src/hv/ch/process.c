@@ -6,8 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/inotify.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
@@ -17,11 +16,13 @@
 #include "hv/ch/ch.h"
 #include "hv/launch.h"
 
-#define SOCKET_WAIT_MS 5000 /* when the configuration says nothing */
-#define BOOT_FACTOR    6    /* a machine may take this much longer than its socket: 30 s */
-#define DEATH_MS       2000 /* a socket goes a moment before its process */
-#define BROKEN_MAX     5    /* connections that may break before the API counts as broken */
-#define NAP_MAX_MS     64
+#define SOCKET_WAIT_MS 5000  /* when the configuration says nothing */
+#define BOOT_FACTOR    6     /* a machine may take this much longer than its socket: 30 s */
+#define DEATH_MS       2000  /* a socket goes a moment before its process */
+#define BROKEN_MAX     5     /* connections that may break before the API counts as broken */
+#define NAP_US         250   /* between two looks, doubled up to: */
+#define NAP_SOCKET_US  1000  /* before there is a socket */
+#define NAP_MAX_US     64000 /* before the guest runs */
 #define LOG_MAX        65536 /* of a VMM that has only just begun */
 
 /* Left behind by a VMM that was killed; a leftover makes the next one fail with "address in use".
@@ -79,36 +80,29 @@ static int died(const struct hv_launch *l, struct cc_err *err)
 struct wait {
         const struct hv_launch *launch;
         const struct vm_proc *proc;
-        int watch; /* inotify on the run dir; -1: none */
         bool bare; /* no machine is expected: the API alone is enough */
         int64_t wait_ms;
         int64_t socket_deadline, boot_deadline;
         bool connected; /* ever */
         int broken;     /* connections that broke */
-        int64_t nap_ms;
+        long nap_us;
         struct cc_err last; /* why it was not running when last asked */
 };
 
-/* Returns as cc_pidfd_wait(). Until the socket is there, the directory wakes us. */
+/* Returns as cc_pidfd_wait(). That a socket can be connected to wakes nobody: inotify could tell of
+ * its file, but closing an inotify descriptor waits for the kernel's grace period, 10-20 ms. */
 static int nap(const struct wait *w, struct cc_err *err)
 {
-        CC_FREE char *socket = cc_path_join(w->launch->run_dir, CH_API_SOCK);
-        bool appear = w->watch >= 0 && !w->connected && !cc_exists(socket);
-        struct pollfd fds[3] = {
+        struct pollfd fds[2] = {
                 { .fd = w->proc->pidfd, .events = POLLIN },
                 { .fd = cc_interrupt_wait_fd(), .events = POLLIN },
-                { .fd = appear ? w->watch : -1, .events = POLLIN },
         };
-        char events[1024];
+        struct timespec ts = { .tv_nsec = w->nap_us * 1000 };
 
-        (void)poll(fds, 3, (int)(appear ? w->wait_ms : w->nap_ms));
+        (void)ppoll(fds, CC_ARRAY_LEN(fds), &ts, NULL);
         if (fds[0].revents)
                 return 1;
-        if (cc_interrupted())
-                return cc_fail(err, CC_CANCELED, "interrupted");
-        if (fds[2].revents)
-                (void)!read(w->watch, events, sizeof(events));
-        return 0;
+        return cc_interrupted() ? cc_fail(err, CC_CANCELED, "interrupted") : 0;
 }
 
 /* One question. 1: the guest runs; 0: ask again later; negative: it never will. */
@@ -169,8 +163,8 @@ static int wait_running(struct wait *w, struct cc_err *err)
                         r = late(w, &why);
                 if (r == 0)
                         r = nap(w, &why);
-                if (w->connected && w->nap_ms < NAP_MAX_MS)
-                        w->nap_ms *= 2;
+                if (w->nap_us < (w->connected ? NAP_MAX_US : NAP_SOCKET_US))
+                        w->nap_us *= 2;
                 if (r == 0)
                         continue;
                 /* What breaks a connection is mostly the end of the process. */
@@ -182,16 +176,15 @@ static int wait_running(struct wait *w, struct cc_err *err)
 }
 
 static int await(const struct hv_env *env, const struct hv_launch *l, const struct vm_proc *proc,
-                 int watch, bool bare, struct cc_err *err)
+                 bool bare, struct cc_err *err)
 {
         int64_t now = cc_monotonic();
         struct wait w = {
                 .launch = l,
                 .proc = proc,
-                .watch = watch,
                 .bare = bare,
                 .wait_ms = env->socket_wait_ms > 0 ? env->socket_wait_ms : SOCKET_WAIT_MS,
-                .nap_ms = 1,
+                .nap_us = NAP_US,
                 .last = CC_ERR_INIT,
         };
 
@@ -205,7 +198,6 @@ int ch_process_start(const struct hv_env *env, const struct vm_spec *spec,
                      struct vm_proc *ret, struct cc_err *err)
 {
         CC_CLEANUP(hv_abort) struct vm_proc proc = VM_PROC_INIT;
-        CC_CLOSE int watch = -1;
         struct hv_launch l = {
                 .title = "cloud-hypervisor",
                 .run_dir = spec->run_dir,
@@ -219,13 +211,9 @@ int ch_process_start(const struct hv_env *env, const struct vm_spec *spec,
         int r;
 
         rotate_log(spec);
-        /* Wakes us when the socket appears. Without it (a limit of the host) a millisecond does. */
-        watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (watch >= 0)
-                (void)inotify_add_watch(watch, spec->run_dir, IN_CREATE);
         r = hv_launch(&l, &proc, err);
         if (r == 0)
-                r = await(env, &l, &proc, watch, bare, err);
+                r = await(env, &l, &proc, bare, err);
         if (r < 0) {
                 hv_abort(&proc);
                 (void)hv_remove_files(spec->run_dir, ch_runtime_files, NULL);

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -243,7 +242,9 @@ static int host_address(struct qmp *q, uint64_t *ret, struct cc_err *err)
                 return r;
         text = json_string_value(reply);
         at = text && strstr(text, "(mem0)") ? strstr(text, " is 0x") : NULL;
-        if (!at || sscanf(at, " is 0x%" SCNx64, ret) != 1)
+        errno = 0;
+        *ret = at ? strtoull(at + strlen(" is "), NULL, 16) : 0;
+        if (*ret == 0 || errno)
                 return cc_fail(err, CC_INTERNAL, "qemu: gpa2hva: unexpected answer: %s",
                                text ? text : "(none)");
         return 0;

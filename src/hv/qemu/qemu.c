@@ -164,7 +164,8 @@ const struct hv_driver hv_driver_qemu = {
         .caps = HV_CAP_DIRECT_BOOT | HV_CAP_UEFI | HV_CAP_WINDOWS | HV_CAP_SHARED_MEMORY |
                 HV_CAP_HUGEPAGES | HV_CAP_NO_WATCHDOG | HV_CAP_USER_NET | HV_CAP_DIRECT_IO |
                 HV_CAP_DISK_QUEUES | HV_CAP_SERIAL_NAMES | HV_CAP_EMULATION | HV_CAP_SNAPSHOT |
-                HV_CAP_NIC_SWAP,
+                HV_CAP_NIC_SWAP | HV_CAP_NIC_HOTPLUG | HV_CAP_FS_ATTACH | HV_CAP_DEVICE_ATTACH |
+                HV_CAP_DISK_ATTACH,
         .max_disks = QEMU_MAX_DISKS,
         .max_nics = QEMU_MAX_NICS,
         .probe = probe,
@@ -190,4 +191,10 @@ const struct hv_driver hv_driver_qemu = {
         .load = qemu_load,
         .rewire = qemu_rewire,
         .settle = qemu_settle,
+        .nic_add = qemu_nic_add,
+        .nic_remove = qemu_nic_remove,
+        .nic_list = qemu_nic_list,
+        .attach = qemu_attach,
+        .detach = qemu_detach,
+        .attachments = qemu_attachments,
 };

@@ -45,6 +45,22 @@ int qemu_rewire(const struct hv_env *env, const struct vm_spec *spec, const stru
 int qemu_settle(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
                 const struct vm_proc *proc, struct cc_err *err);
 
+/* hotplug.c: NICs of a running machine. */
+int qemu_nic_add(const struct hv_env *env, const struct vm_spec *spec, size_t index,
+                 struct cc_err *err);
+int qemu_nic_remove(const struct hv_env *env, const char *run_dir, size_t index, const char *mac,
+                    struct cc_err *err);
+int qemu_nic_list(const struct hv_env *env, const char *run_dir, struct cc_strv *ret,
+                  struct cc_err *err);
+
+/* attach.c: shared folders, passed-through devices and external disks. */
+int qemu_attach(const struct hv_env *env, const char *run_dir, const struct hv_attachment *what,
+                char **ret_id, struct cc_err *err);
+int qemu_detach(const struct hv_env *env, const char *run_dir, enum hv_attach_kind kind,
+                const char *key, struct cc_err *err);
+int qemu_attachments(const struct hv_env *env, const char *run_dir, struct hv_attachments *ret,
+                     struct cc_err *err);
+
 /* stop.c: from a running process to none. */
 int qemu_stop(const struct hv_env *env, const char *run_dir, struct vm_proc *proc, int grace_ms,
               struct cc_err *err);

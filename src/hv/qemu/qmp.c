@@ -197,11 +197,27 @@ static int fail(struct qmp *q, int r)
         return r;
 }
 
-static int send_all(struct qmp *q, const char *data, size_t n, struct cc_err *err)
+/* `fd` -1, or a descriptor that travels with the first byte. */
+static int send_all(struct qmp *q, const char *data, size_t n, int fd, struct cc_err *err)
 {
         while (n) {
-                ssize_t w = send(q->fd, data, n, MSG_NOSIGNAL);
+                union {
+                        struct cmsghdr header;
+                        char space[CMSG_SPACE(sizeof(int))];
+                } control = { 0 };
+                struct iovec part = { .iov_base = (char *)data, .iov_len = n };
+                struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
+                ssize_t w;
 
+                if (fd >= 0) {
+                        control.header.cmsg_level = SOL_SOCKET;
+                        control.header.cmsg_type = SCM_RIGHTS;
+                        control.header.cmsg_len = CMSG_LEN(sizeof(int));
+                        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+                        msg.msg_control = control.space;
+                        msg.msg_controllen = sizeof(control.space);
+                }
+                w = sendmsg(q->fd, &msg, MSG_NOSIGNAL);
                 if (w < 0 && errno == EINTR)
                         continue;
                 if (w < 0 && (errno == EPIPE || errno == ECONNRESET))
@@ -210,6 +226,7 @@ static int send_all(struct qmp *q, const char *data, size_t n, struct cc_err *er
                         return cc_fail_errno(err, errno, "qemu: write control socket");
                 data += w;
                 n -= (size_t)w;
+                fd = -1;
         }
         return 0;
 }
@@ -223,8 +240,8 @@ static int refusal(const char *name, const json_t *error, struct cc_err *err)
                        "qemu: %s: %s", name, desc ? desc : "refused without a reason");
 }
 
-int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, json_t **ret,
-                struct cc_err *err)
+static int run_command(struct qmp *q, const char *name, json_t *args, int fd, int timeout_ms,
+                       json_t **ret, struct cc_err *err)
 {
         CC_JSON json_t *msg = json_pack("{s:s}", "execute", name);
         CC_JSON json_t *reply = NULL;
@@ -237,9 +254,9 @@ int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, j
                 return gone(err);
         text = cc_json_compact(msg);
         q->state = QMP_WAITING;
-        r = send_all(q, text, strlen(text), err);
+        r = send_all(q, text, strlen(text), fd, err);
         if (r == 0)
-                r = send_all(q, "\n", 1, err);
+                r = send_all(q, "\n", 1, -1, err);
         if (r == 0)
                 r = pump(q, NULL, timeout_ms, err);
         if (r == -CC_TIMEOUT)
@@ -252,6 +269,18 @@ int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, j
         if (ret)
                 *ret = json_incref(json_object_get(reply, "return"));
         return 0;
+}
+
+int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, json_t **ret,
+                struct cc_err *err)
+{
+        return run_command(q, name, args, -1, timeout_ms, ret, err);
+}
+
+int qmp_getfd(struct qmp *q, int fd, const char *name, struct cc_err *err)
+{
+        return run_command(q, "getfd", json_pack("{s:s}", "fdname", name), fd, QMP_COMMAND_MS, NULL,
+                           err);
 }
 
 int qmp_wait_event(struct qmp *q, const char *name, int timeout_ms, struct cc_err *err)

@@ -30,6 +30,9 @@ int qmp_open(int fd, int watch, int greeting_ms, struct qmp **ret, struct cc_err
 int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, json_t **ret,
                 struct cc_err *err);
 
+/* Hand a descriptor over (borrowed): QEMU knows it by `name` until a command takes it. */
+int qmp_getfd(struct qmp *q, int fd, const char *name, struct cc_err *err);
+
 /* Wait until an event of this name has arrived since the last such wait. TIMEOUT (no text) when
  * none came in time; the connection stays usable then. Other failures as for commands. */
 int qmp_wait_event(struct qmp *q, const char *name, int timeout_ms, struct cc_err *err);

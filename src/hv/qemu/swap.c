@@ -290,7 +290,7 @@ static int replace_netdev(struct qmp *q, const struct qemu_recipe *recipe,
 }
 
 /* Not being there in time is no failure: a guest without a driver never is. */
-static int wait_driver(struct qmp *q, size_t i, struct cc_err *err)
+int qemu_wait_driver(struct qmp *q, size_t i, struct cc_err *err)
 {
         CC_FREE char *path = xasprintf("/machine/peripheral/nic%zu/virtio-backend", i);
         int64_t deadline = cc_monotonic() + DRIVER_MS * CC_NSEC_PER_MSEC;
@@ -332,7 +332,7 @@ static int plug(struct qmp *q, struct qemu_recipe *recipe, const struct vm_spec 
         if (r == 0)
                 r = qmp_command(q, "device_add", device, QMP_COMMAND_MS, NULL, err);
         qemu_recipe_nic_free(&nic);
-        return r < 0 ? r : wait_driver(q, i, err);
+        return r < 0 ? r : qemu_wait_driver(q, i, err);
 }
 
 /* What the machine has from now on, for its next snapshot. */

@@ -20,6 +20,10 @@ struct qemu_wiring {
 void qemu_wire(const struct qemu_recipe *recipe, const struct vm_spec *spec, bool clone,
                struct qemu_wiring *ret);
 
+/* Until the guest's driver has taken NIC i, 2 s at most: then plugging the next one keeps the
+ * guest's numbering. A guest without a driver is no failure. */
+int qemu_wait_driver(struct qmp *q, size_t i, struct cc_err *err);
+
 /* Every TAP descriptor of the process, in the order of qemu_first_fd(): those of the starting NICs,
  * then those that settle will plug in. */
 int qemu_wire_fds(const struct qemu_plan *p, const struct vm_spec *spec,

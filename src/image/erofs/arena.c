@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -75,7 +75,7 @@ void arena_close(struct arena *a)
 void arena_trim(const struct arena *a)
 {
         char text[128];
-        unsigned long long shared = 0;
+        char *p = text;
         ssize_t n;
 
         if (a->mapped < TRIM_FROM || a->trim->statm < 0)
@@ -85,7 +85,9 @@ void arena_trim(const struct arena *a)
                 return;
         text[n] = '\0';
         /* proc(5): size, resident, shared, in pages */
-        if (sscanf(text, "%*u %*u %llu", &shared) == 1 && shared * a->trim->page > TRIM_ABOVE)
+        (void)strtoull(p, &p, 10);
+        (void)strtoull(p, &p, 10);
+        if (strtoull(p, &p, 10) > TRIM_ABOVE / a->trim->page)
                 (void)madvise(a->base, a->mapped, MADV_DONTNEED);
 }
 

@@ -1,5 +1,5 @@
 /*
- * A ring of chunks with one thread that fills it and up to two that use it. See ahead.h.
+ * A ring of chunks with one thread that fills it and one or two that use it. See ahead.h.
  *
  * Every party counts the chunks it is through with: `filled` runs ahead of `taken` (the reader, one
  * behind the chunk it has been lent) and `hashed`. A chunk is filled again when both have passed
@@ -34,7 +34,7 @@ struct ahead {
 
 static unsigned long passed(const struct ahead *a)
 {
-        return a->digest && a->hashed < a->taken ? a->hashed : a->taken;
+        return a->hashing && a->hashed < a->taken ? a->hashed : a->taken;
 }
 
 static uint8_t *chunk(const struct ahead *a, unsigned long i)
@@ -94,22 +94,24 @@ static void *hash(void *arg)
         return NULL;
 }
 
-int ahead_start(inflate_source_fn source, void *ctx, struct digest *digest, struct ahead **ret,
-                struct cc_err *err)
+int ahead_start(inflate_source_fn source, void *ctx, struct digest *digest, enum ahead_digest how,
+                struct ahead **ret, struct cc_err *err)
 {
         AHEAD struct ahead *a = xcalloc(1, sizeof(*a));
-        int r;
+        int r = 0;
 
         *a = (struct ahead){ .source = source, .ctx = ctx, .digest = digest, .err = CC_ERR_INIT };
         a->bytes = xmalloc(CHUNKS * CHUNK);
         pthread_mutex_init(&a->lock, NULL);
         pthread_cond_init(&a->more, NULL);
         pthread_cond_init(&a->room, NULL);
-        r = pthread_create(&a->filler, NULL, fill, a);
-        a->filling = r == 0;
-        if (r == 0 && digest) {
+        if (digest && how == AHEAD_BY_THREAD) {
                 r = pthread_create(&a->hasher, NULL, hash, a);
                 a->hashing = r == 0;
+        }
+        if (r == 0) {
+                r = pthread_create(&a->filler, NULL, fill, a);
+                a->filling = r == 0;
         }
         if (r != 0)
                 return cc_fail_errno(err, r, "start a thread");
@@ -131,7 +133,7 @@ int ahead_next(void *ahead, const void **ret, size_t *ret_n, struct cc_err *err)
         while (a->filled == a->taken && !a->ended)
                 pthread_cond_wait(&a->more, &a->lock);
         empty = a->filled == a->taken;
-        while (empty && a->digest && a->hashed < a->filled)
+        while (empty && a->hashing && a->hashed < a->filled)
                 pthread_cond_wait(&a->room, &a->lock);
         pthread_mutex_unlock(&a->lock);
         if (empty && a->err.class != CC_OK)
@@ -139,6 +141,8 @@ int ahead_next(void *ahead, const void **ret, size_t *ret_n, struct cc_err *err)
         a->lent = !empty;
         *ret = chunk(a, a->taken);
         *ret_n = empty ? 0 : a->len[a->taken % CHUNKS];
+        if (a->digest && !a->hashing)
+                digest_add(a->digest, *ret, *ret_n);
         return 0;
 }
 

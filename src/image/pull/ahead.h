@@ -10,10 +10,14 @@
 
 struct ahead;
 
+/* Who computes the digest of what passes. A thread of its own is one more to compete with the
+ * source's: not where that one alone decides how long everything takes. */
+enum ahead_digest { AHEAD_BY_READER, AHEAD_BY_THREAD };
+
 /* Start; from now on only our thread calls `source`. `digest` (NULL: none) gets every byte; it is
  * the caller's again once ahead_next() gave the end, or after ahead_stop(). */
-int ahead_start(inflate_source_fn source, void *ctx, struct digest *digest, struct ahead **ret,
-                struct cc_err *err);
+int ahead_start(inflate_source_fn source, void *ctx, struct digest *digest, enum ahead_digest how,
+                struct ahead **ret, struct cc_err *err);
 
 /* The next bytes, in order; *ret stays valid until the next call. *ret_n 0 at the end; an error is
  * the source's own. `ahead` is a struct ahead: this is an erofs_source_fn. */

@@ -81,7 +81,9 @@ static int feed(struct plain *plain, struct erofs_writer *w, char hex[DIGEST_HEX
 {
         DIGEST struct digest *digest = digest_new();
         AHEAD struct ahead *ahead = NULL;
-        int r = ahead_start(read_plain, plain, digest, &ahead, err);
+        int r = ahead_start(read_plain, plain, digest,
+                            inflate_is_gzip(plain->inflate) ? AHEAD_BY_READER : AHEAD_BY_THREAD,
+                            &ahead, err);
 
         if (r == 0)
                 r = erofs_add_tar(w, ahead_next, ahead, err);
@@ -129,13 +131,10 @@ static int digest_of_image(int fd, char hex[DIGEST_HEX_LEN + 1], struct cc_err *
         bool writing = pthread_create(&disk, NULL, write_back, &fd) == 0;
         const void *bytes = NULL;
         size_t n = 1;
-        int r = ahead_start(read_image, &source, NULL, &ahead, err);
+        int r = ahead_start(read_image, &source, digest, AHEAD_BY_READER, &ahead, err);
 
-        while (r == 0 && n) {
+        while (r == 0 && n)
                 r = ahead_next(ahead, &bytes, &n, err);
-                if (r == 0)
-                        digest_add(digest, bytes, n);
-        }
         if (writing)
                 (void)pthread_join(disk, NULL);
         if (r == 0)

@@ -89,6 +89,11 @@ int inflate_read(struct inflate *s, void *buf, size_t n, size_t *ret, struct cc_
         return 0;
 }
 
+bool inflate_is_gzip(const struct inflate *s)
+{
+        return archive_filter_code(s->archive, 0) == ARCHIVE_FILTER_GZIP;
+}
+
 int64_t inflate_consumed(const struct inflate *s)
 {
         return s->consumed;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "helper.h"
 #include "base/alloc.h"
 #include "base/json.h"
 #include "base/timeutil.h"
@@ -101,6 +102,7 @@ int ch_consoles_open(struct ch_vmm *vmm, struct ch_error *e)
         ch_consoles_close(vmm);
         vmm->console = console;
         vmm->serial = serial;
+        vmm->helper = console ? ch_helper_start() : -1;
         vmm->consoles = true;
         vmm->has_console = !cc_streq(str(json_object_get(vmm->config, "console"), "mode"), "Off");
         return 0;
@@ -111,6 +113,9 @@ void ch_consoles_close(struct ch_vmm *vmm)
         dbl_console_free(vmm->console);
         dbl_console_free(vmm->serial);
         vmm->console = vmm->serial = NULL;
+        if (vmm->helper >= 0)
+                close(vmm->helper);
+        vmm->helper = -1;
         vmm->consoles = false;
 }
 
@@ -232,7 +237,7 @@ void ch_vmm_init(struct ch_vmm *vmm, struct dbl_loop *loop, struct dbl_journal *
         else if (profile)
                 (void)cc_parse_i64(profile, &release);
         *vmm = (struct ch_vmm){
-                .loop = loop, .journal = journal, .settings = settings, .balloon = -1
+                .loop = loop, .journal = journal, .settings = settings, .balloon = -1, .helper = -1
         };
         vmm->dialect.release = (int)release;
         vmm->dialect.strict = !dbl_setting_bool(settings, "LENIENT", false);

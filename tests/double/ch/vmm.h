@@ -37,6 +37,7 @@ struct ch_vmm {
         struct ch_devices devices;
         struct dbl_console *console, *serial;
         bool consoles;    /* both of the configuration are open */
+        int helper;       /* keeps the PTY's helper process alive; -1: none */
         bool has_console; /* and the virtio one is not off */
         struct dbl_guest *guest;
         int64_t balloon;        /* bytes the guest has given up; -1: what it was asked for */

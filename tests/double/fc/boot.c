@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,6 +65,29 @@ static const char *check_elf(int fd, uint64_t memory)
                         return "Unable to read kernel image";
         }
         return NULL;
+}
+
+/* Whether there could be that much memory; none is kept. */
+static bool allocate(const struct fcd_vm *vm, struct dbl_reply *reply)
+{
+        uint64_t mib = (uint64_t)json_integer_value(json_object_get(vm->machine, "mem_size_mib"));
+        void *memory;
+
+        if (mib > INT64_MAX >> 20) {
+                fcd_fault(reply, START "Invalid Memory Configuration: Total sum of memory regions "
+                                       "exceeds largest possible file offset");
+                return false;
+        }
+        memory = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) {
+                fcd_fault(reply,
+                          START "Invalid Memory Configuration: Cannot create mmap region: %s",
+                          fcd_os_error(errno));
+                return false;
+        }
+        (void)munmap(memory, mib << 20);
+        return true;
 }
 
 static bool load_kernel(const struct fcd_vm *vm, struct dbl_reply *reply)
@@ -218,6 +242,8 @@ void fcd_start(struct fcd_vm *vm, struct dbl_reply *reply)
                 fcd_fault(reply, START "Cannot start microvm without kernel configuration.");
                 return;
         }
+        if (!allocate(vm, reply))
+                return;
         cmdline = xstrdup(vm->cmdline);
         errnum = fcd_serial_open(vm);
         if (errnum) {

@@ -11,6 +11,11 @@
  *   KEYBOARD   "none": the guest has no keyboard driver, SendCtrlAltDel moves nothing
  *   SIGTERM    "ignore"
  * The power button is SendCtrlAltDel, after which the guest restarts: the process ends.
+ * Commands on the CONTROL socket:
+ *   write-disks TEXT   into every writable drive, at its start
+ *   print TEXT         on the console; flood BYTES: that many, in lines of 64
+ *   poweroff, reboot   by the guest: only the second ends the process
+ *   crash              SIGKILL to itself
  * Journal: beside the common events "process" (identity at start) and "violation" (vm.h).
  */
 #include <errno.h>
@@ -79,9 +84,6 @@ static const struct dbl_guest_host guest_host = {
 
 /* ---- a test's hand ------------------------------------------------------------------------ */
 
-/* write-disks TEXT: into every writable drive, at its start
- * print TEXT: on the console
- * flood BYTES: that many on the console, lines of 64 */
 static int control(void *ctx, const char *name, const char *argument, struct cc_err *err)
 {
         struct fcd_vm *vm = ctx;
@@ -89,6 +91,15 @@ static int control(void *ctx, const char *name, const char *argument, struct cc_
 
         if (cc_streq(name, "write-disks"))
                 return fcd_disk_pattern(vm, argument, err);
+        if (cc_streq(name, "crash"))
+                return kill(getpid(), SIGKILL);
+        if (cc_streq(name, "poweroff") || cc_streq(name, "reboot")) {
+                if (vm->state == FCD_NOT_STARTED)
+                        return cc_fail(err, CC_STATE, "no machine");
+                dbl_guest_off(vm->guest);
+                guest_power(vm, *name == 'p' ? DBL_POWER_OFF : DBL_POWER_REBOOT);
+                return 0;
+        }
         if (cc_streq(name, "print")) {
                 fcd_serial_write(vm, argument, strlen(argument));
                 return 0;
@@ -123,9 +134,6 @@ static void on_signal(void *arg, int sig)
         sigaddset(&set, sig);
         (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
         (void)raise(sig);
-        sigemptyset(&set);
-        sigaddset(&set, sig);
-        (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int watch_signals(struct fcd_vm *vm, struct cc_err *err)

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
+
 void fcd_scan_free(struct fcd_scan *s)
 {
         cc_buf_free(&s->error);
@@ -268,9 +270,7 @@ int fcd_number(struct fcd_scan *s, bool positive, struct fcd_number *ret)
 
         if (number_token(s, &real) < 0)
                 return -1;
-        text = strndup(s->text + start, s->pos - start);
-        if (!text)
-                abort();
+        text = xstrndup(s->text + start, s->pos - start);
         errno = 0;
         ret->u = real ? 0 : strtoull(text, NULL, 10);
         if (!real && errno != ERANGE && positive) {

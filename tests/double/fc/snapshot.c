@@ -274,6 +274,8 @@ static int restore_all(struct fcd_vm *vm, const json_t *state, struct cc_buf *fa
         const char *kind = "Block: ";
         int r = restore_devices(vm, state, &vm->drives, "drives", fcd_drive_open, &reason);
 
+        for (size_t i = 0; r == 0 && i < vm->drives.n; i++)
+                fcd_drive_claim(vm, &vm->drives.v[i]);
         if (r == 0) {
                 kind = "Net: Failed to create a network device: ";
                 r = restore_devices(vm, state, &vm->nics, "nics", fcd_nic_open, &reason);

@@ -68,7 +68,7 @@ void fcd_violation(struct fcd_vm *vm, const char *fmt, ...)
         va_start(ap, fmt);
         (void)vsnprintf(text, sizeof(text), fmt, ap);
         va_end(ap);
-        dbl_journal_add(vm->journal, "violation", json_pack("{s:s}", "what", text));
+        dbl_journal_add(vm->journal, "violation", json_pack("{s:s}", "text", text));
 }
 
 void fcd_ok(struct dbl_reply *reply)

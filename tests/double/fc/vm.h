@@ -96,6 +96,7 @@ void fcd_settle_limiter(json_t *config, const char *key);
 /* Open what a device's configuration names. *ret_fd, or -1 with the text behind "Unable to create
  * the virtio block device: " (drive) or "Could not create the network device: " (NIC) in fault. */
 int fcd_drive_open(struct fcd_vm *vm, const json_t *config, int *ret_fd, struct cc_buf *fault);
+void fcd_drive_claim(struct fcd_vm *vm, const struct fcd_device *drive); /* once it is in place */
 int fcd_nic_open(struct fcd_vm *vm, const json_t *config, int *ret_fd, struct cc_buf *fault);
 
 /* Bind the vsock's socket; -1 with the text behind "Error binding to the host-side Unix socket: ".

@@ -3,6 +3,8 @@
  * shows. On the double and on the real program, whose guest halts at its first instruction: that
  * needs a KVM that can run one.
  */
+#include <glob.h>
+
 #include "support.h"
 
 #define FAIL(what, ...) "[\"Error from API\",\"" what "\"," __VA_ARGS__ "]"
@@ -417,6 +419,25 @@ static void test_slots(void **state)
         knob("ACK", NULL);
 }
 
+/* Child processes of all its threads. */
+static size_t children(struct vmm v)
+{
+        CC_FREE char *pattern = xasprintf("/proc/%d/task/*/children", (int)v.pid);
+        CC_STRV struct cc_strv pids = { 0 };
+        glob_t g;
+
+        assert_int_equal(glob(pattern, 0, NULL, &g), 0);
+        for (size_t i = 0; i < g.gl_pathc; i++) {
+                CC_FREE char *text = NULL;
+                size_t len;
+
+                if (cc_read_file(g.gl_pathv[i], 4096, &text, &len, NULL) == 0)
+                        cc_split(text, " ", &pids);
+        }
+        globfree(&g);
+        return pids.len;
+}
+
 /* Consoles and sockets: a new PTY with every boot, sockets that collide and go. */
 static void test_consoles(void **state)
 {
@@ -437,6 +458,8 @@ static void test_consoles(void **state)
                 json_object_get(json_object_get(json_object_get(j, "config"), "console"), "file"));
         assert_int_equal(stat(pty, &st), 0);
         assert_true(S_ISCHR(st.st_mode));
+        /* A helper with the same command line belongs to it, and to nothing else. */
+        assert_int_equal(children(v), 1);
         assert_int_equal(stat("s.sock", &st), 0);
         assert_int_equal(stat("v.sock", &st), 0);
         put("vm.shutdown", NULL, 204, "");

@@ -52,8 +52,8 @@ static inline char *pty_path(void)
                 json_object_get(json_object_get(json_object_get(j, "config"), "console"), "file")));
 }
 
-/* What the guest says to `line`, typed at its console. */
-static inline char *type_line(const char *line)
+/* What the guest says to `line`, typed at its console; `text` should be in it. */
+static inline char *type_line(const char *line, const char *text)
 {
         CC_FREE char *path = pty_path();
         CC_FREE char *typed = xasprintf("%s\r", line);
@@ -62,14 +62,14 @@ static inline char *type_line(const char *line)
 
         assert_true(fd >= 0);
         assert_int_equal(write(fd, typed, strlen(typed)), strlen(typed));
-        said = hear(fd, 200);
+        said = hear(fd, *text ? text : NULL);
         close(fd);
         return said;
 }
 
 #define guest_says(line, text)                                                                     \
         do {                                                                                       \
-                CC_FREE char *said_ = type_line(line);                                             \
+                CC_FREE char *said_ = type_line(line, text);                                       \
                 if (!strstr(said_, text))                                                          \
                         fail_msg("%s: %s", line, said_);                                           \
         } while (0)

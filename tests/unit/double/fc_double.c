@@ -343,6 +343,26 @@ static void control(const char *line, const char *expected)
         assert_string_equal(answer, expected);
 }
 
+static void test_control(void **state)
+{
+        struct fc fc;
+
+        (void)state;
+        set("CONTROL", "hand");
+        boot(&fc, "off");
+        control("poweroff", "ok");
+        assert_int_equal(fc_wait(&fc, 100), -1);
+        assert_int_equal(ask(&fc, "GET", "/", NULL), 200);
+        control("nonsense", "error: unknown command nonsense");
+        fc_end(&fc);
+        boot(&fc, "again");
+        control("print hello", "ok");
+        assert_true(fc_console_wait(&fc, "hello", WAIT_MS));
+        control("reboot", "ok");
+        assert_int_equal(fc_wait(&fc, WAIT_MS), 0);
+        fc_end(&fc);
+}
+
 static void starts_with(const char *file, const char *text)
 {
         char head[16] = "";
@@ -420,18 +440,24 @@ static void test_clone(void **state)
         assert_int_equal(journal_count("violation", NULL), 0);
 }
 
-/* Files of two snapshots mixed, and a snapshot into a file that others use. */
+/* Two machines on one disk, a snapshot into a file that others use, files of two snapshots mixed.
+ */
 static void test_snapshot_violations(void **state)
 {
-        struct fc fc;
+        struct fc fc, twin;
 
         (void)state;
         boot(&fc, "vm");
         capture(&fc, "one");
         boot(&fc, "vm2");
+        assert_int_equal(ask(&fc, "PATCH", "/vm", PAUSED), 204);
+        /* Loaded beside it without a disk of its own. */
+        fc_start(&twin, "twin", NULL);
+        assert_int_equal(load(&twin, "one"), 204);
+        assert_int_equal(journal_count("violation", "cow.raw is in use by another one"), 1);
+        fc_end(&twin);
         assert_int_equal(mkdir("two", 0700), 0);
         assert_int_equal(link("one/mem", "two/mem"), 0);
-        assert_int_equal(ask(&fc, "PATCH", "/vm", PAUSED), 204);
         assert_int_equal(ask(&fc, "PUT", "/snapshot/create",
                              "{\"snapshot_path\":\"two/vmstate\",\"mem_file_path\":\"two/mem\"}"),
                          204);
@@ -451,11 +477,17 @@ static void test_snapshot_violations(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                double_test(test_well_mannered), double_test(test_manners),
-                double_test(test_versions),      double_test(test_repeats),
-                double_test(test_keys),          double_test(test_sigterm),
-                double_test(test_full_console),  double_test(test_io_uring),
-                double_test(test_clone),         double_test(test_snapshot_violations),
+                double_test(test_well_mannered),
+                double_test(test_manners),
+                double_test(test_versions),
+                double_test(test_repeats),
+                double_test(test_keys),
+                double_test(test_sigterm),
+                double_test(test_full_console),
+                double_test(test_control),
+                double_test(test_io_uring),
+                double_test(test_clone),
+                double_test(test_snapshot_violations),
         };
 
         if (!fc_is_double()) {

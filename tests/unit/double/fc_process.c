@@ -76,7 +76,7 @@ static int connect_to(const char *path)
 
         if (strlen(path) >= sizeof(addr.sun_path))
                 die(path);
-        strcpy(addr.sun_path, path);
+        memcpy(addr.sun_path, path, strlen(path) + 1);
         if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
                 return fd;
         if (fd >= 0)
@@ -165,26 +165,26 @@ void fc_end(struct fc *fc)
         *fc = (struct fc){ .terminal = -1 };
 }
 
-/* Whether `b` holds a whole answer; -1 while it does not, else where the body begins. */
-static long body_start(const struct cc_buf *b)
+/* The body of the first answer in `b`; false while it is not all there. */
+static bool whole_answer(const struct cc_buf *b, const char **ret_body, size_t *ret_len)
 {
         const char *end = b->data ? strstr(b->data, "\r\n\r\n") : NULL;
         const char *length = end ? strstr(b->data, "Content-Length: ") : NULL;
-        size_t start = end ? (size_t)(end + 4 - b->data) : 0;
-        size_t want = 0;
 
         if (!end)
-                return -1;
-        if (length && length < end)
-                want = strtoul(length + strlen("Content-Length: "), NULL, 10);
-        return b->len - start >= want ? (long)start : -1;
+                return false;
+        *ret_body = end + 4;
+        *ret_len =
+                length && length < end ? strtoul(length + strlen("Content-Length: "), NULL, 10) : 0;
+        return b->len - (size_t)(*ret_body - b->data) >= *ret_len;
 }
 
 int fc_exchange(const struct fc *fc, const char *data, size_t n, struct cc_buf *ret_body)
 {
         CC_CLOSE int fd = connect_to(fc->sock);
         CC_BUF struct cc_buf in = { 0 };
-        long start;
+        const char *body;
+        size_t len;
 
         ret_body->len = 0;
         cc_buf_str(ret_body, "");
@@ -201,10 +201,9 @@ int fc_exchange(const struct fc *fc, const char *data, size_t n, struct cc_buf *
                 if (got <= 0)
                         return 0;
                 cc_buf_add(&in, chunk, (size_t)got);
-                start = body_start(&in);
-                if (start < 0)
+                if (!whole_answer(&in, &body, &len))
                         continue;
-                cc_buf_add(ret_body, in.data + start, in.len - (size_t)start);
+                cc_buf_add(ret_body, body, len);
                 return in.len > 12 ? (int)strtol(in.data + strlen("HTTP/1.1 "), NULL, 10) : 0;
         }
 }
@@ -277,8 +276,8 @@ int fc_run(const char *const *args, struct cc_buf *ret_out)
         CC_STRV struct cc_strv argv = { 0 };
         int pipefd[2];
         char chunk[1024];
+        int status = 0;
         ssize_t got;
-        int status;
         pid_t pid;
 
         cc_strv_add(&argv, fc_binary());

@@ -187,22 +187,26 @@ static inline int vmm_end(struct vmm v, int sig)
         return vmm_wait(v);
 }
 
-/* Everything the peer sends within `quiet_ms` of silence, "" if nothing; its end is shown as
- * "<EOF>". */
-static inline char *hear(int fd, int quiet_ms)
+/* What the peer sends until `text` was among it (NULL: at once), and then until it is quiet for a
+ * while. Its end is shown as "<EOF>". */
+static inline char *hear(int fd, const char *text)
 {
         CC_BUF struct cc_buf got = { 0 };
         struct pollfd p = { .fd = fd, .events = POLLIN };
-        char text[4096];
+        char bytes[4096];
         ssize_t n;
 
-        while (poll(&p, 1, quiet_ms) > 0) {
-                n = read(fd, text, sizeof(text));
+        for (;;) {
+                bool waiting = text && (!got.len || !strstr(got.data, text));
+
+                if (poll(&p, 1, waiting ? 10000 : 300) <= 0)
+                        break;
+                n = read(fd, bytes, sizeof(bytes));
                 if (n <= 0) {
                         cc_buf_str(&got, "<EOF>");
                         break;
                 }
-                cc_buf_add(&got, text, (size_t)n);
+                cc_buf_add(&got, bytes, (size_t)n);
         }
         return cc_buf_take(&got);
 }

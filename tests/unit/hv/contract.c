@@ -451,7 +451,7 @@ static void test_refused_capability(void **state)
         struct cc_err err = CC_ERR_INIT;
         struct vm_spec spec = f->spec;
         CC_FREE struct hv_nic *nics = xcalloc(f->drv->max_nics + 1, sizeof(*nics));
-        CC_FREE char *expect = xasprintf("backend %s does not support", f->drv->name);
+        CC_FREE char *expect = xasprintf("backend %s: backend does not support", f->drv->name);
 
         assert_int_equal(hv_require(f->drv, 0, "nothing", &err), 0);
         assert_int_equal(hv_require(f->drv, 1u << 31, "--warp", &err), -CC_UNSUPPORTED);

@@ -567,6 +567,28 @@ static void test_redirects(void **state)
         double_files_stop(&s);
 }
 
+/* A server must not make us read a file of this host. */
+static void test_redirect_to_a_file(void **state)
+{
+        static const char *const targets[] = { "file:///etc/passwd", "ftp://127.0.0.1/x",
+                                               "gopher://127.0.0.1/x" };
+        struct world *w = *state;
+
+        for (size_t i = 0; i < CC_ARRAY_LEN(targets); i++) {
+                IMAGE_RECORD struct image_record image = IMAGE_RECORD_INIT;
+                struct cc_err err = CC_ERR_INIT;
+                CC_FREE char *url = NULL;
+
+                SERVE(s, "x", 1);
+                s.redirect = targets[i];
+                url = url_of(&s, "/moved");
+                assert_int_equal(pull(w, url, false, &image, NULL, &err), -CC_INVALID);
+                assert_int_equal(s.seen.requests, 1);
+                assert_blobs(w, 0);
+                double_files_stop(&s);
+        }
+}
+
 /* Signed addresses expire: then the original is asked for a new one. */
 static void test_expired_redirect(void **state)
 {
@@ -977,6 +999,7 @@ int main(void)
                 T(test_caps),
                 T(test_bad_servers),
                 T(test_redirects),
+                T(test_redirect_to_a_file),
                 T(test_expired_redirect),
                 T(test_weak_validators),
                 T(test_resume_in_another_process),

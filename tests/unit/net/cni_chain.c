@@ -40,7 +40,7 @@ static int setup(void **state)
         cc_strv_add(&f->rt.path, "/nonexistent");
         cc_strv_add(&f->rt.path, f->dir);
         f->rt.cache_dir = cc_path_join(f->dir, "cache");
-        f->rt.timeout_ms = 10000;
+        f->rt.timeout_ms = 60000;
         f->a = (struct cni_attachment){
                 .vm_id = VM, .container = VM, .if_name = "eth0", .netns = "/run/netns/x", .args = ""
         };
@@ -258,7 +258,7 @@ static void test_hang(void **state)
         struct cc_err err = CC_ERR_INIT;
 
         use(f, "{\"name\":\"net\",\"cniVersion\":\"1.0.0\",\"type\":\"one\"}");
-        f->rt.timeout_ms = 400;
+        f->rt.timeout_ms = 3000; /* time enough to start the child on a busy machine */
         /* With a child of its own, which must not survive either. */
         fake_does(f->dir, "one.ADD", "sleep 300 & echo $! >\"$FAKE_CNI/child\"; wait");
         assert_int_equal(add(f, &err), -CC_TIMEOUT);

@@ -104,7 +104,7 @@ static void exclusions(void **state)
         REFUSES((req.bridge = "br0", req.network = "n"),
                 "--bridge and --network are mutually exclusive");
         fc.windows = true;
-        expect(&fc, &bare, "--windows: backend firecracker does not support --windows");
+        expect(&fc, &bare, "--windows: backend firecracker: backend does not support --windows");
         fc.driver = "firecracker";
         expect(&fc, &bare, "--fc and --windows are mutually exclusive: ");
         fc.windows = false;
