@@ -130,7 +130,6 @@ static void saved_source(struct fixture *f, struct vm_proc *proc)
         assert_int_equal(rename(f->disk_path, cow), 0);
         free(f->disk_path);
         f->disk_path = TAKE_PTR(cow);
-        f->disks[0].path = f->kernel; /* any file that stays */
         f->disks[1].path = f->disk_path;
         launch(f, proc);
         save(f, proc);
