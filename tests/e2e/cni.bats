@@ -400,6 +400,21 @@ bad_create()
 	assert_no_traces
 }
 
+@test "NICs plugged and unplugged on one network with address translation: 1, 3, 0, 2" {
+	network 10-pod pod 10.77.0
+	warm_up --nics 2
+	cocoon vm run --name a --cpu 1 --memory 512M tiny
+	wait_console a 'cocoon-tiny ready: hostname=a'
+	for nics in 3 0 2; do
+		cocoon vm net --nics $nics a
+		[ "$(leases | wc -l)" = $nics ]
+		[ "$(sqlite3 "$T/root/meta/meta.db" 'SELECT count(*) FROM networks')" = $nics ]
+		[ "$(in_net iptables-save -t nat | grep -c '^:CNI-')" = $nics ]
+	done
+	cocoon vm rm --force a
+	assert_no_traces
+}
+
 @test "a record that names its network only per NIC: start and rm use it" {
 	local set
 
