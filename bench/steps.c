@@ -52,17 +52,17 @@ int main(int argc, char **argv)
                 return 2;
         }
         for (int i = 2; i < argc; i++) {
-                if (n < MAX_COMMANDS && (i == 2 || !argv[i - 1]))
-                        commands[n++] = argv + i;
                 if (strcmp(argv[i], "--") == 0)
                         argv[i] = NULL;
+                else if (n < MAX_COMMANDS && (i == 2 || !argv[i - 1]))
+                        commands[n++] = argv + i;
         }
         if (posix_spawn_file_actions_init(&quiet) != 0 ||
             posix_spawn_file_actions_addopen(&quiet, 0, "/dev/null", O_RDONLY, 0) != 0 ||
             posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0) != 0)
                 return 1;
         for (int round = 0; round <= rounds; round++) {
-                for (int i = 0; i < n; i++) {
+                for (int i = 0; i < n && commands[i][0]; i++) {
                         double ms = run(commands[i], &quiet);
 
                         if (round > 0 && commands[i][0][0] != '-')

@@ -30,6 +30,12 @@ vm()
 	cocoon vm inspect "$1" | jq -r "$2"
 }
 
+# Ended; whether its parent has taken note is not our business.
+gone()
+{
+	! grep -q '^State:[^Z]*$' "/proc/$1/status" 2>/dev/null
+}
+
 # say VM COMMAND: typed into its console, with what it shows.
 say()
 {
@@ -126,7 +132,7 @@ clean()
 	pid=$(vm src .pid)
 	cocoon vm hibernate src --name asleep
 	[ "$(vm src .state)" = stopped ]
-	run ! kill -0 "$pid"
+	gone "$pid"
 	cocoon vm restore src asleep
 	knows src 'written by the source'
 	say src 'echo spoilt >/root/who; sync' >/dev/null

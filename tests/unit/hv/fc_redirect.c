@@ -188,7 +188,9 @@ static void verified_by_descriptor(void **state)
         assert_ok(fc_redirect_make(f->vms, f->old, f->new, 2, &r, &err));
         assert_int_equal(fc_redirect_verify(&r, getpid(), &err), -CC_CONFLICT);
         assert_non_null(strstr(err.msg, "bind redirect lost during load"));
+        assert_true(a >= 0);
         b = open(f->to[1], O_RDWR | O_CLOEXEC);
+        assert_true(b >= 0);
         assert_ok(fc_redirect_verify(&r, getpid(), &err));
 }
 

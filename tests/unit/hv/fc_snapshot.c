@@ -86,7 +86,6 @@ static void stage_one(const char *from, const char *to, const char *name)
 static void make_clone(struct fixture *f, struct clone *c)
 {
         CC_FREE char *dir = snap_dir(f);
-        CC_FREE char *old_cow = xstrdup(f->disks[1].path);
 
         *c = (struct clone){ .snap = { .cpu = 1, .memory = 256 * MIB, .n_disks = 2 } };
         cc_id_new(c->id);
@@ -131,7 +130,6 @@ static void saved_source(struct fixture *f, struct vm_proc *proc)
         assert_int_equal(rename(f->disk_path, cow), 0);
         free(f->disk_path);
         f->disk_path = TAKE_PTR(cow);
-        f->disks[0].path = f->kernel; /* any file that stays */
         f->disks[1].path = f->disk_path;
         launch(f, proc);
         save(f, proc);
