@@ -56,11 +56,7 @@ static inline int setup(void **state)
                 .socket_wait_ms = 10000,
                 .grace_ms = 300,
         };
-<<<<<<< HEAD
         /* Any file of its own that is only read. */
-=======
-        /* Any file of its own that is only read. */
->>>>>>> main
         f->disks[0] =
                 (struct hv_disk){ .path = f->kernel, .format = "raw", .ro = true, .role = "layer" };
         f->disks[1] = (struct hv_disk){ .path = f->disk_path, .format = "raw", .role = "cow" };
