@@ -54,7 +54,7 @@ clones()
 	done
 }
 
-"$TOP/tests/e2e/prepare" "$cache" >/dev/null
+COCOON_TEST_CLOUD=no "$TOP/tests/e2e/prepare" "$cache" >/dev/null
 mkdir "$work/bin"
 # clone.<suffix>, driver, binary, variable
 while read -r suffix driver binary variable; do

@@ -27,7 +27,7 @@ type_at()
 		timeout 30 script -qec "'$COCOON' vm console $1" /dev/null 2>&1
 }
 
-"$TOP/tests/e2e/prepare" "$cache" >/dev/null
+COCOON_TEST_CLOUD=no "$TOP/tests/e2e/prepare" "$cache" >/dev/null
 "$COCOON" image import tiny "$cache/tiny.tar"
 "$COCOON" vm run --name src --cpu 1 --memory 2G --network user tiny
 for _ in $(seq 100); do

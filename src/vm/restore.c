@@ -60,7 +60,7 @@ static int check_owner(const struct restore *r, const char *ref, struct cc_err *
 {
         const char *snapshot = r->rev.from_dir ? r->req->source.from_dir : r->req->source.snapshot;
 
-        if (cc_strv_has(&r->vm->snapshot_ids, r->rev.rec.id))
+        if (!cc_isempty(r->rev.rec.id) && cc_strv_has(&r->vm->snapshot_ids, r->rev.rec.id))
                 return 0;
         if (r->rev.from_dir && r->req->force) {
                 cc_warn("vm.restore", "snapshot %s does not belong to VM %s: restoring as forced",

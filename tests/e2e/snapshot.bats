@@ -331,6 +331,7 @@ goes_on()
 		recipe injects|j qemu.json '.cpu = "max -device evil"'|bad qemu
 		newer qemu|j qemu.json '.qemu = "99.1.0"'|older
 		other version|j snapshot.json '.version = 2'|unsupported snapshot archive version 2
+		no id|j snapshot.json 'del(.config.id)'; j snapshot.json '.config.cpu = 0'|cpu must be at least 1
 		no envelope|rm snapshot.json|not a complete snapshot
 		other backend|j snapshot.json '.config.hypervisor = "nonesuch"'|nonesuch
 		deep|python3 -c 'print("[" * 100000)' >snapshot.json|snapshot.json

@@ -252,6 +252,8 @@ static int make_plan(const struct hv_env *env, const struct vm_spec *spec,
                                "qemu: the firmware here is of another size than the snapshot's "
                                "(%lld and %lld bytes)",
                                (long long)p->firmware.code_size, (long long)p->recipe.fw_size);
+        /* Who saves it next may not be older than who runs it now. */
+        cc_strset(&p->recipe.qemu, p->install.version);
         qemu_wire(&p->recipe, spec, how->clone, w);
         start.nics = w->nics;
         start.n_nics = w->n;
