@@ -35,10 +35,12 @@ static const struct {
 static int port_of(const char *bus)
 {
         const char *slash = strrchr(bus, '/');
-        int port;
-        char rest;
+        long long port;
 
-        return slash && sscanf(slash, "/rp%2d%c", &port, &rest) == 1 ? port : -1;
+        if (!slash || !cc_startswith(slash, "/rp") || cc_parse_i64(slash + 3, &port) < 0 ||
+            port < 0 || port >= QEMU_PORTS)
+                return -1;
+        return (int)port;
 }
 
 static int find_port(struct qmp *q, char ret[8], struct cc_err *err)
@@ -55,7 +57,7 @@ static int find_port(struct qmp *q, char ret[8], struct cc_err *err)
                 if (qemu_property(q, ids.v[i], "parent_bus", &bus, NULL) < 0)
                         continue;
                 port = port_of(bus);
-                if (port >= 0 && port < QEMU_PORTS)
+                if (port >= 0)
                         used[port] = true;
         }
         if (r < 0)
