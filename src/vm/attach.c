@@ -49,10 +49,10 @@ static bool is_word(const char *s, size_t max, const char *more)
 
 static int check_fs(const struct hv_attachment *what, struct hv_attachment *out, struct cc_err *err)
 {
-        if (!is_word(what->key, MAX_TAG, "_-"))
+        if (!is_word(out->key, MAX_TAG, "_-"))
                 return cc_fail(err, CC_INVALID,
                                "invalid tag \"%s\": want ^[a-zA-Z0-9][a-zA-Z0-9_-]{0,35}$",
-                               what->key);
+                               out->key);
         if (*what->socket != '/')
                 return cc_fail(err, CC_INVALID, "socket must be absolute, got \"%s\"",
                                what->socket);
@@ -138,8 +138,8 @@ static char *normalise_bdf(const char *input)
 static int check_device(const struct hv_attachment *what, struct hv_attachment *out,
                         struct cc_err *err)
 {
-        if (!cc_isempty(what->key) &&
-            (!is_word(what->key, MAX_DEVICE_ID, "_.-") || cc_startswith(what->key, "cocoon-")))
+        if (*out->key &&
+            (!is_word(out->key, MAX_DEVICE_ID, "_.-") || cc_startswith(out->key, "cocoon-")))
                 return cc_fail(err, CC_INVALID,
                                "invalid id \"%s\": want ^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$, without "
                                "the prefix cocoon-",
@@ -167,7 +167,7 @@ static int check_disk(const struct config *c, const struct hv_attachment *what,
         const char *const ours[] = { c->root_dir, c->run_dir, c->log_dir };
         struct stat st;
 
-        if (!cc_data_disk_name_valid(what->key))
+        if (!cc_data_disk_name_valid(out->key))
                 return cc_fail(err, CC_INVALID,
                                "invalid name \"%s\": want ^[a-z][a-z0-9_-]{0,19}$, without the "
                                "prefix cocoon-",
