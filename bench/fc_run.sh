@@ -20,8 +20,12 @@ export COCOON_LOG_LEVEL=warn COCOON_FC_BINARY=$double COCOON_CNI_CONF_DIR=$work/
 export CNI_COMMAND=VERSION
 unset COCOON_FAILPOINT
 
-"$TOP/tests/e2e/prepare" "$work" >/dev/null
-"$COCOON" image import tiny "$work/tiny.tar"
+tiny=$build/test-cache/tiny.tar
+[ -f "$tiny" ] || {
+	tiny=$work/tiny.tar
+	"$TOP/os-image/tiny/build" "$tiny" >/dev/null 2>&1
+}
+"$COCOON" image import tiny "$tiny"
 disk=$work/disk.raw
 # shellcheck disable=SC2054 # one option
 mkfs=(mkfs.ext4 -F -m 0 -q -E lazy_itable_init=1,lazy_journal_init=1,discard
