@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "vm/internal.h"
 
@@ -17,11 +18,14 @@ void vm_spec_clear(struct vm_spec_buf *b)
 }
 
 /* Some file systems (tmpfs) know no O_DIRECT: the page cache then is the only way. A disk that does
- * not exist yet is not judged. */
+ * not exist yet (`vm debug`) is judged by its directory. */
 static bool direct_possible(const char *path)
 {
+        CC_FREE char *dir = xstrndup(path, (size_t)(cc_basename(path) - path));
         CC_CLOSE int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 
+        if (fd < 0 && errno == ENOENT)
+                fd = open(*dir ? dir : ".", O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
         return fd >= 0 || errno != EINVAL;
 }
 
