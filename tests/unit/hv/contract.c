@@ -91,6 +91,18 @@ static int make_firmware(struct fixture *f)
         return given ? symlink(given, path) : cc_publish(path, "firmware", 8, 0600, NULL);
 }
 
+/* COCOON_TEST_KERNEL, for drivers that can boot its kind of file. */
+static const char *test_kernel(const struct hv_driver *drv)
+{
+        const char *path = getenv("COCOON_TEST_KERNEL");
+        CC_CLOSE int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        char magic[4] = "";
+
+        if (!(drv->caps & HV_CAP_ELF_KERNEL))
+                return path;
+        return fd >= 0 && read(fd, magic, 4) == 4 && memcmp(magic, "\177ELF", 4) == 0 ? path : NULL;
+}
+
 static int setup(void **state)
 {
         struct fixture *f = *state;
@@ -132,7 +144,7 @@ static int setup(void **state)
                 .log_dir = f->log,
                 .cpu = 1,
                 .memory = 256 * MIB,
-                .kernel = getenv("COCOON_TEST_KERNEL"),
+                .kernel = test_kernel(f->drv),
                 .initrd = getenv("COCOON_TEST_INITRD"),
                 .cmdline = f->cmdline,
                 .disks = &f->disk,
