@@ -487,40 +487,6 @@ bad_create()
 	[ "$(in_net ls /run/netns)" = "" ]
 }
 
-@test "lifecycle of {cni, built-in, bridge} x {1, 2} CPUs x {1, 2} NICs" {
-	local flags net cpu nics tap expected
-
-	network 10-pod pod 10.77.0
-	in_net sh -c 'ip link add br0 type bridge; ip link set br0 up'
-	warm_up
-	for net in '--network pod' '--network cocoon-builtin' '--bridge br0'; do
-		for cpu in 1 2; do
-			for nics in 1 2; do
-				read -ra flags <<<"$net"
-				cocoon vm run --name m --cpu $cpu --memory 512M --nics $nics "${flags[@]}" tiny
-				[ "$(field m '.network_configs | length')" = $nics ]
-				[ "$(field m '.network_configs[0].num_queues')" = $((2 * cpu)) ]
-				tap=$(field m ".network_configs[$((nics - 1))].tap")
-				expected=false
-				[ $cpu = 1 ] || expected=true
-				if [ "${flags[0]}" = --bridge ]; then
-					run -0 in_net ip -d -j link show dev "$tap"
-				else
-					assert_inside m
-					run -0 in_vm_net m ip -d -j link show dev "$tap"
-				fi
-				[ "$(jq '.[0].linkinfo.info_data.multi_queue' <<<"$output")" = $expected ]
-				# A hypervisor that holds it gives the device its carrier.
-				[[ $output == *LOWER_UP* ]]
-				cocoon vm stop --force m
-				cocoon vm start m
-				cocoon vm rm --force m
-				assert_no_traces
-			done
-		done
-	done
-}
-
 @test "100 cycles of create and rm, and 20 parallel creates, leak nothing" {
 	local pids=() i ids
 
