@@ -9,7 +9,7 @@ load lib
 setup()
 {
 	cocoon_setup
-	need qemu-system-x86_64 mkfs.ext4 sqlite3 flock jq
+	need qemu-system-x86_64 mkfs.ext4 sqlite3 flock jq socat
 	with_net
 	with_tiny tiny
 	cocoon vm run --name v --memory 512M --network user tiny
