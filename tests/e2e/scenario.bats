@@ -164,7 +164,8 @@ gone()
 	cocoon vm create --name twin "${small[@]}" --nics 0 tiny
 	disks=$(vm twin '.storage_configs | length')
 	cocoon vm rm twin
-	cocoon vm debug --name twin "${small[@]}" --nics 0 tiny >"$T/paste.sh"
+	# In the directory where it will run: what its file system can do is part of the command.
+	(cd "$T" && cocoon vm debug --name twin "${small[@]}" --nics 0 tiny >"$T/paste.sh")
 	mkdir "$T/here"
 	mkfifo "$T/keys"
 	# Open at both ends: a terminal at which nobody types, not one that was closed.
