@@ -101,7 +101,7 @@ with_net()
 	wait_for 10 holder_apart
 	wait_for 10 in_net mount -t tmpfs tmpfs /run/netns
 	in_net ip link set lo up
-	printf '#!/bin/sh\nexec nsenter -t %s -n -m "%s" "$@"\n' "$HOLDER" "$COCOON" >"$T/cocoon"
+	printf '#!/bin/sh\nexec nsenter -t %s -n -m --wd="$PWD" "%s" "$@"\n' "$HOLDER" "$COCOON" >"$T/cocoon"
 	chmod +x "$T/cocoon"
 	COCOON=$T/cocoon
 }
