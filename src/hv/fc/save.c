@@ -28,15 +28,15 @@ enum hv_file fc_classify(const char *name)
         return strcmp(name, FC_VMSTATE) == 0 ? HV_FILE_STATE : HV_FILE_FOREIGN;
 }
 
-/* Without PCI nothing can be attached while a machine runs. */
 int fc_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
                    struct cc_err *err)
 {
-        (void)env;
-        (void)run_dir;
-        (void)ret_attached;
-        (void)err;
-        return 0;
+        HV_ATTACHMENTS struct hv_attachments all = { 0 };
+        int r = fc_attachments(env, run_dir, &all, err);
+
+        for (size_t i = 0; i < all.n; i++)
+                cc_strv_add(ret_attached, all.v[i].id);
+        return r;
 }
 
 int fc_pause(const struct hv_env *env, const char *run_dir, struct cc_err *err)
