@@ -17,6 +17,9 @@
 #                           firecracker): the real QEMU, and for the others the binary COCOON_CH or
 #                           COCOON_FC, without which their doubles stand in; call it before with_net
 # field VM FILTER           one value of vm inspect, by jq
+# db SQL                    one query of the store
+# crash LABEL ARGS...       runs the program, which must die of SIGKILL at the failpoint
+# inject LABEL ARGS...      runs the program; the step must fail, be named, and end it with status 1
 # free_port                 prints a loopback port nobody listens on
 # wait_for SECONDS CMD...   until the command succeeds; fails with its last output
 # console VM [TEXT]         what the console shows, after typing TEXT
@@ -121,6 +124,37 @@ in_net()
 field()
 {
 	cocoon vm inspect "$1" | jq -r "$2"
+}
+
+db()
+{
+	sqlite3 "$T/root/meta/meta.db" "$1"
+}
+
+crash()
+{
+	local label=$1 status=0
+
+	shift
+	COCOON_FAILPOINT=$label "$COCOON" "$@" >"$T/out" 2>&1 || status=$?
+	[ $status -eq 137 ] || {
+		echo "$* at $label: status $status, wanted 137"
+		cat "$T/out"
+		return 1
+	}
+}
+
+inject()
+{
+	local label=$1 status=0
+
+	shift
+	COCOON_FAILPOINT=$label:error "$COCOON" "$@" >"$T/out" 2>&1 || status=$?
+	[ $status -eq 1 ] && grep -qF "injected failure at $label" "$T/out" || {
+		echo "$* at $label: status $status"
+		cat "$T/out"
+		return 1
+	}
 }
 
 need()

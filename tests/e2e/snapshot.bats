@@ -31,11 +31,6 @@ snap()
 	cocoon snapshot inspect "$1" | jq -r "$2"
 }
 
-db()
-{
-	sqlite3 "$T/root/meta/meta.db" "$1"
-}
-
 other()
 {
 	COCOON_ROOT_DIR=$T/root2 COCOON_RUN_DIR=$T/run2 COCOON_LOG_DIR=$T/log2 "$COCOON" "$@"
