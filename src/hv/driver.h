@@ -39,7 +39,7 @@ enum {
         HV_CAP_DEVICE_ATTACH = 1 << 22, /* on a running machine */
         HV_CAP_DISK_ATTACH = 1 << 23,
         HV_CAP_DISK_REQUEUE = 1 << 20, /* a clone may have other disk queue sizes */
-        HV_CAP_VCPU_MAX = 1 << 21,     /* knows vCPUs to plug later beside those to boot with */
+        HV_CAP_VCPU_MAX = 1 << 24,     /* knows vCPUs to plug later beside those to boot with */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */
