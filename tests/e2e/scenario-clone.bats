@@ -37,7 +37,7 @@ boot()
 # The guest's machine is what the record says.
 machine_is()
 {
-	local want=$2
+	local want=$2 size
 
 	[ "$(field "$1" '[.config.cpu, .config.memory, .config.storage] | join(" ")')" = "$want" ] || {
 		field "$1" '[.config.cpu, .config.memory, .config.storage]'
@@ -45,7 +45,8 @@ machine_is()
 	}
 	[ "$(ask "$1" nproc)" = "${want%% *}" ]
 	[ "$(stat -c %s "$(field "$1" '.storage_configs[] | select(.role == "cow").path')")" = "${want##* }" ]
-	! real || guest_has "$1" $want
+	read -ra size <<<"$want"
+	! real || guest_has "$1" "${size[@]}"
 }
 
 # guest_has VM CPUS MEMORY STORAGE: the kernel keeps up to a tenth of the memory; the last disk is the writable one.
@@ -54,8 +55,8 @@ guest_has()
 	local kib
 
 	kib=$(ask "$1" "sed -n 's/MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo")
-	[ "$kib" -le $(($3 / 1024)) ]
-	[ "$kib" -ge $(($3 / 1024 * 85 / 100)) ]
+	[ $((kib * 1024)) -le "$3" ]
+	[ $((kib * 1024)) -ge $(($3 * 85 / 100)) ]
 	[ "$(ask "$1" 'cat /sys/class/block/vd?/size' | tail -1)" = $(($4 / 512)) ]
 }
 
@@ -89,7 +90,7 @@ reachable()
 	pid=$(field a .pid)
 	cocoon vm hibernate --name asleep a
 	[ "$(field a '[.state, .last_transition_reason, .pid] | join(" ")')" = 'stopped stop-user 0' ]
-	! grep -q '^State:[^Z]*$' "/proc/$pid/status" 2>/dev/null
+	run ! grep -q '^State:[^Z]*$' "/proc/$pid/status"
 	[ "$(cocoon snapshot list --vm a -q)" = "$(cocoon snapshot inspect asleep | jq -r .id)" ]
 	cocoon vm restore a asleep
 	[ "$(field a .state)" = running ]
