@@ -24,6 +24,8 @@
 # wait_for SECONDS CMD...   until the command succeeds; fails with its last output
 # console VM [TEXT]         what the console shows, after typing TEXT
 # wait_console VM REGEX     until the console shows it
+# ask VM COMMAND            what the guest's shell answers, without what was typed and what the relay replays
+# real                      succeeds when the guest is a real one, not the play of a double
 
 bats_require_minimum_version 1.5.0
 
@@ -262,4 +264,30 @@ console_shows()
 wait_console()
 {
 	wait_for "${3:-90}" console_shows "$1" "$2"
+}
+
+# The markers are split so that the echo of the typing is not taken for the answer; the last one counts,
+# because the relay replays what was said before.
+ask()
+{
+	local out
+
+	for _ in 1 2 3 4 5 6; do
+		out=$(CONSOLE_SECONDS=${ASK_SECONDS:-1} console "$1" "echo BEG''IN; $2; echo EN''D")
+		if [[ $out == *BEGIN*END* ]]; then
+			out=${out##*$'BEGIN\n'}
+			printf '%s\n' "${out%%$'END'*}" | sed '/^$/d'
+			return
+		fi
+	done
+	echo "no answer: $out" >&2
+	return 1
+}
+
+real()
+{
+	case $COCOON_HYPERVISOR in
+	cloud-hypervisor) [ -n "${COCOON_CH-}" ] ;;
+	firecracker) [ -n "${COCOON_FC-}" ] ;;
+	esac
 }
