@@ -1,6 +1,6 @@
 /*
  * The host's side of the guest agent (agent.md): reaching it over one of the carriers, and sessions
- * on such a connection: a command, fresh entropy, a file in or out. Nothing here knows records or
+ * on such a connection: a command, fresh entropy. Nothing here knows records or
  * drivers: a caller says where the sockets are. What a guest sends is hostile: every line is
  * bounded, nothing is allocated by a size it names, frames that the phase does not allow are
  * ignored.
@@ -47,8 +47,7 @@ enum {
         AGENT_SIGNAL = 1 << 1,
         AGENT_CWD = 1 << 2,
         AGENT_USER = 1 << 3,
-        AGENT_CP = 1 << 4,
-        AGENT_RAW = 1 << 5,
+        AGENT_RAW = 1 << 4,
 };
 
 struct agent_conn {
@@ -98,8 +97,7 @@ struct agent_exec {
 
 /* How a session ended that did not fail. */
 struct agent_result {
-        int code;        /* 0..255 */
-        char sha256[65]; /* of a copy, as the agent says; or "" */
+        int code; /* 0..255 */
 };
 
 /*
@@ -113,10 +111,3 @@ int agent_exec(struct agent_conn *c, const struct agent_exec *x, struct agent_re
 
 /* Give the guest's kernel 256 fresh bytes, and the guest a new machine-id. */
 int agent_reseed(struct agent_conn *c, bool machine_id, int64_t timeout_ms, struct cc_err *err);
-
-/* One regular file, with an agent that has AGENT_CP. put: `size` bytes of fd_in become `path`;
- * get: `path` goes to fd_out. */
-int agent_put(struct agent_conn *c, const char *path, mode_t mode, int64_t size, int fd_in,
-              struct agent_result *ret, struct cc_err *err);
-int agent_get(struct agent_conn *c, const char *path, int fd_out, struct agent_result *ret,
-              struct cc_err *err);

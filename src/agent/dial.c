@@ -170,7 +170,7 @@ static unsigned features_of(const json_t *list)
                 unsigned bit;
         } rows[] = {
                 { "tty", AGENT_TTY },   { "signal", AGENT_SIGNAL }, { "cwd", AGENT_CWD },
-                { "user", AGENT_USER }, { "cp", AGENT_CP },         { "raw", AGENT_RAW },
+                { "user", AGENT_USER }, { "raw", AGENT_RAW },
         };
         unsigned bits = 0;
 

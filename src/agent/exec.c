@@ -1,4 +1,4 @@
-/* First frames of sessions: a command, entropy, a file in or out (agent.md §3, §4, §6). */
+/* First frames of sessions: a command, entropy (agent.md §3, §4). */
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -145,41 +145,4 @@ int agent_reseed(struct agent_conn *c, bool machine_id, int64_t timeout_ms, stru
         if (r == 0 && result.code != 0)
                 return cc_fail(err, CC_INVALID, "agent: reseed ended with code %d", result.code);
         return r;
-}
-
-int agent_put(struct agent_conn *c, const char *path, mode_t mode, int64_t size, int fd_in,
-              struct agent_result *ret, struct cc_err *err)
-{
-        AGENT_SESSION struct agent_session s;
-        CC_JSON json_t *frame = json_pack("{s:s, s:I, s:I}", "type", "put", "mode",
-                                          (json_int_t)(mode & 07777), "size", (json_int_t)size);
-        int r = need(c, true, AGENT_CP, "cp", err);
-
-        agent_session_init(&s, c);
-        if (r == 0)
-                r = put_string(frame, "path", path, err);
-        if (r < 0)
-                return r;
-        agent_frame_json(&s.out, frame);
-        s.fd_in = fd_in;
-        s.left = size;
-        return agent_session_run(&s, 0, ret, err);
-}
-
-int agent_get(struct agent_conn *c, const char *path, int fd_out, struct agent_result *ret,
-              struct cc_err *err)
-{
-        AGENT_SESSION struct agent_session s;
-        CC_JSON json_t *frame = json_pack("{s:s}", "type", "get");
-        int r = need(c, true, AGENT_CP, "cp", err);
-
-        agent_session_init(&s, c);
-        if (r == 0)
-                r = put_string(frame, "path", path, err);
-        if (r < 0)
-                return r;
-        agent_frame_json(&s.out, frame);
-        agent_sink_open(&s.sinks[0], fd_out, NULL);
-        s.in_done = true;
-        return agent_session_run(&s, 0, ret, err);
 }

@@ -128,8 +128,6 @@ static int take_fields(struct agent_reader *r, struct agent_frame *f, struct cc_
                 e = cc_json_str(r->json, "message", &f->message, err);
         if (e == 0)
                 e = cc_json_str(r->json, "nonce", &f->nonce, err);
-        if (e == 0)
-                e = cc_json_str(r->json, "sha256", &f->sha256, err);
         if (e < 0)
                 return e;
         f->type = type_of(name);

@@ -35,7 +35,7 @@ struct agent_frame {
         size_t n;
         int64_t exit_code;
         const char *message; /* error */
-        const char *nonce, *sha256;
+        const char *nonce;
         const json_t *features; /* hello; borrowed */
 };
 

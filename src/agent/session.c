@@ -33,7 +33,7 @@
 
 void agent_session_init(struct agent_session *s, struct agent_conn *c)
 {
-        *s = (struct agent_session){ .conn = c, .fd_in = -1, .left = -1, .winch = -1 };
+        *s = (struct agent_session){ .conn = c, .fd_in = -1, .winch = -1 };
         agent_sink_open(&s->sinks[0], -1, NULL);
         agent_sink_open(&s->sinks[1], -1, NULL);
 }
@@ -92,23 +92,16 @@ static int pump(struct agent_session *s, struct cc_err *err)
         size_t max = s->conn->in.raw ? RAW_CHUNK : AGENT_CHUNK;
         ssize_t n;
 
-        if (s->left >= 0 && (int64_t)max > s->left)
-                max = (size_t)s->left;
-        n = max ? read(s->fd_in, s->chunk, max) : 0;
+        n = read(s->fd_in, s->chunk, max);
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
                 return 0;
         /* The other end of a terminal that is gone. */
         if (n < 0 && !(errno == EIO && isatty(s->fd_in)))
                 return cc_fail_errno(err, errno, "read stdin");
         if (n <= 0) {
-                if (s->left > 0)
-                        return cc_fail(err, CC_INVALID, "read stdin: %lld bytes less than expected",
-                                       (long long)s->left);
                 end_input(s);
                 return 0;
         }
-        if (s->left >= 0)
-                s->left -= n;
         agent_frame_stdin(&s->out, s->conn->in.raw, s->chunk, (size_t)n);
         return 0;
 }
@@ -166,8 +159,6 @@ static int take(struct agent_session *s, const struct agent_frame *f, struct cc_
                 s->ended = true;
                 /* -1 is how the older protocol says "killed". */
                 s->result.code = (int)(f->exit_code & 255);
-                if (f->sha256)
-                        (void)snprintf(s->result.sha256, sizeof(s->result.sha256), "%s", f->sha256);
                 break;
         case AGENT_FRAME_ERROR:
                 return cc_fail(err, CC_INVALID, "agent: %s",

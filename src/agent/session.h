@@ -11,7 +11,6 @@ struct agent_session {
         size_t out_at;
         struct agent_sink sinks[2];
         int fd_in;    /* -1: none, or at its end */
-        int64_t left; /* bytes that fd_in must still bring; -1: to its end */
         bool in_done; /* the end was sent */
         bool want_raw, started, ended;
         bool deaf; /* the agent takes no more */
