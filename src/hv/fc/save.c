@@ -28,17 +28,6 @@ enum hv_file fc_classify(const char *name)
         return strcmp(name, FC_VMSTATE) == 0 ? HV_FILE_STATE : HV_FILE_FOREIGN;
 }
 
-int fc_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
-                   struct cc_err *err)
-{
-        HV_ATTACHMENTS struct hv_attachments all = { 0 };
-        int r = fc_attachments(env, run_dir, &all, err);
-
-        for (size_t i = 0; i < all.n; i++)
-                cc_strv_add(ret_attached, all.v[i].id);
-        return r;
-}
-
 int fc_pause(const struct hv_env *env, const char *run_dir, struct cc_err *err)
 {
         struct fc_api api = { .run_dir = run_dir, .pidfd = -1 };
