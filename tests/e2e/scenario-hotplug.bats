@@ -108,12 +108,11 @@ plumbing()
 			cocoon vm net m --nics $n
 			plumbing $n
 		done
-		# What the machine has is what the record says, also for the next start.
-		cocoon vm stop --force m
-		cocoon vm start m
-		wait_console m 'cocoon-tiny ready'
-		plumbing 2
-		cocoon vm net m --nics 0
+		if [ "$net" = "${nets[0]}" ]; then # the next start finds what the record says
+			cocoon vm stop --force m
+			cocoon vm start m
+			plumbing 2
+		fi
 		cocoon vm rm --force m
 		[ "$(traces)" = "$before" ] || {
 			diff <(echo "$before") <(traces)
@@ -186,6 +185,7 @@ plumbing()
 @test "killed or failed at every step of a resize: the next one repairs; no TAP, lease or device is left" {
 	local step before
 
+	[ "$COCOON_HYPERVISOR" != qemu ] || skip "hotplug.bats does it with traffic"
 	before=$(traces)
 	up m --nics 1 --network cocoon-builtin
 	for step in net.lease net.veth net.wire net_add.N1 net_add.N2; do
