@@ -4,7 +4,7 @@
 # export and import against tar -S on the same files. Called by bench/run.
 set -euo pipefail
 
-work=$(mktemp -d /tmp/cc-snap-XXXXXX)
+work=$(mktemp -d "${BENCH_DIR:-/tmp}/cc-snap-XXXXXX")
 trap '"$COCOON" vm list -q | xargs -r "$COCOON" vm rm --force >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
 export COCOON_ROOT_DIR=$work/root COCOON_RUN_DIR=$work/run COCOON_LOG_DIR=$work/log
 export COCOON_LOG_LEVEL=warn COCOON_HYPERVISOR=qemu
