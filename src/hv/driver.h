@@ -247,6 +247,15 @@ struct hv_driver {
         const char *const *runtime_files;
         /* Path of the socket shown as socket_path, relative to the run dir. */
         const char *socket_name;
+        /* How the guest's agent is reached (agent.md §1), relative to the run dir: a hybrid vsock
+         * socket, or the sockets of serial ports, NULL-terminated. NULL: not this way. A machine
+         * made by an older version may lack them. */
+        const char *agent_vsock;
+        const char *const *agent_ports;
+        /* Whether a program in the guest of a live VMM has the agent's ports open: only the VMM can
+         * tell without waiting for it. NULL: ask the agent. */
+        int (*agent_open)(const struct hv_env *env, const char *run_dir, bool *ret,
+                          struct cc_err *err);
         /* The end of the guest's console that its one reader holds, of a live VMM: a connected
          * serial socket, a PTY's master or its slave; nonblocking, owned by the caller. Asked again
          * when it ends while the VMM lives. UNAVAILABLE when there is none (yet). NULL: no

@@ -25,6 +25,7 @@
 #include "base/interrupt.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "vm/agent.h"
 #include "vm/internal.h"
 #include "vm/snapshot.h"
 
@@ -39,6 +40,7 @@ struct capture {
         struct snapshot_record rec;
         struct cc_strv attached; /* disks, as the driver names them */
         bool hibernate;
+        bool agent; /* the guest's answers */
         int lease;
 };
 
@@ -101,7 +103,12 @@ static int guard(struct capture *c, const char *name, const char *description, s
                 r = check_attached(c, err);
         if (r == 0 && c->drv->can_capture)
                 r = c->drv->can_capture(&c->env, c->vm->run_dir, err);
-        return r < 0 ? r : snap_name_free(&env, name, err);
+        if (r == 0)
+                r = snap_name_free(&env, name, err);
+        /* For clones, which need not look for an agent then that there is not. */
+        if (r == 0)
+                c->agent = vm_agent_present(c->e->config, c->vm);
+        return r;
 }
 
 /* What a snapshot takes of its VM: the guest-visible configuration, and how it was attached. */
@@ -205,6 +212,7 @@ static int complete_files(const struct capture *c, struct cc_err *err)
                 r = c->drv->sidecar(&c->env, c->vm->run_dir, sidecar, err);
         if (r < 0)
                 return r;
+        json_object_set_new(sidecar, VM_AGENT_KEY, json_boolean(c->agent));
         text = cc_json_pretty(sidecar);
         r = cc_publish(path, text, strlen(text), SNAP_MODE, err);
         if (r == 0)

@@ -9,7 +9,8 @@
  *   R6  the host's end of the NICs; old files out, staged files in
  *   R7  launched, loaded, resumed
  *   R8  durable: configuration of the snapshot, running, no marker
- *   R9  staging directory gone
+ *   R9  staging directory gone, locks released; the guest's agent, where there is one, gives it
+ *       entropy
  *
  * Up to R3 a failure leaves the VM as it was. After the kill there is no way back to the guest that
  * ran: the state becomes error and the marker stays; up to R5 it still tells that the files are the
@@ -26,6 +27,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/timeutil.h"
+#include "vm/agent.h"
 #include "vm/revive.h"
 
 struct restore {
@@ -446,6 +448,15 @@ static int steps(struct restore *r, struct cc_err *err)
         return cc_failpoint("restore.R8", err);
 }
 
+/* R9: the guest draws the random numbers again that it drew after the snapshot was taken. */
+static void settle_guest(const struct restore *r)
+{
+        struct vm_guest_setup how = { .known = revival_agent(&r->rev) };
+        bool settled;
+
+        vm_guest_setup(r->e->config, &r->next, &how, &settled);
+}
+
 int vm_restore(struct engine *e, const char *id, const char *ref,
                const struct vm_restore_request *req, struct vm_record *ret, struct cc_err *err)
 {
@@ -477,6 +488,9 @@ int vm_restore(struct engine *e, const char *id, const char *ref,
         e2 = cc_failpoint("restore.R9", err);
         if (e2 < 0)
                 return e2;
+        close(TAKE_FD(lock));
+        revival_release(&r.rev);
+        settle_guest(&r);
         vm_present(e->config, &r.next);
         vm_record_clear(ret);
         *ret = r.next;

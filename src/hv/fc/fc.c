@@ -164,6 +164,7 @@ const struct hv_driver hv_driver_fc = {
         .vacant = vacant,
         .runtime_files = fc_runtime_files,
         .socket_name = FC_API_SOCK,
+        .agent_vsock = FC_VSOCK_SOCK,
         .console_open = fc_console_open,
         .classify = fc_classify,
         .pause = fc_pause,
