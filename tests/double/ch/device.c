@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -389,10 +390,19 @@ int ch_device_plug(struct ch_vmm *vmm, enum ch_device_kind kind, json_t *config,
 
 /* ---- eject -------------------------------------------------------------------------------- */
 
+/* Of a network device: is its TAP still there, as it must be until the guest has let go? */
+static bool tap_exists(const struct ch_device *dev)
+{
+        const char *tap = str(dev->config, "tap");
+
+        return tap && if_nametoindex(tap) != 0;
+}
+
 void ch_device_eject(struct ch_device *dev)
 {
         dbl_journal_add(dev->vmm->journal, "guest",
-                        json_pack("{s:s, s:s}", "what", "eject", "id", dev->id));
+                        json_pack("{s:s, s:s, s:b}", "what", "eject", "id", dev->id, "tap",
+                                  tap_exists(dev)));
         unlist(dev->vmm, dev);
         device_free(dev);
 }
