@@ -166,7 +166,6 @@ const struct hv_driver hv_driver_fc = {
         .socket_name = FC_API_SOCK,
         .console_open = fc_console_open,
         .classify = fc_classify,
-        .can_capture = fc_can_capture,
         .pause = fc_pause,
         .capture = fc_capture,
         .sidecar = fc_sidecar,
