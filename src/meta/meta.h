@@ -65,6 +65,9 @@ int meta_vm_resolve(struct meta *m, const char *ref, char ret_id[27], struct cc_
 typedef int (*meta_vm_fn)(void *ctx, struct vm_record *vm, struct cc_err *err);
 int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
 
+/* The same without disks, boot files, pins, snapshots and unknown keys: for tables of very many. */
+int meta_vm_each_brief(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
+
 /* Names of all VMs whose name starts with prefix, sorted; at most `limit`. */
 int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
                   struct cc_err *err);
