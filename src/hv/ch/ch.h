@@ -69,8 +69,7 @@ int ch_stop(const struct hv_env *env, const char *run_dir, struct vm_proc *proc,
 
 /* capture.c: from a running machine to files. */
 enum hv_file ch_classify(const char *name);
-int ch_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
-                   struct cc_err *err);
+int ch_can_capture(const struct hv_env *env, const char *run_dir, struct cc_err *err);
 int ch_capture(const struct hv_env *env, const char *run_dir, const struct vm_proc *proc,
                const char *dir, struct cc_strv *ret_disks, struct cc_err *err);
 int ch_sidecar(const struct hv_env *env, const char *run_dir, json_t *sidecar, struct cc_err *err);

@@ -167,7 +167,6 @@ const struct hv_driver hv_driver_fc = {
         .agent_vsock = FC_VSOCK_SOCK,
         .console_open = fc_console_open,
         .classify = fc_classify,
-        .can_capture = fc_can_capture,
         .pause = fc_pause,
         .capture = fc_capture,
         .sidecar = fc_sidecar,
