@@ -230,7 +230,7 @@ static int make_dirs(const struct meta *m, const char *locks, struct cc_err *err
 
 /* Many first commands may start at once: one makes the store under meta.lock, the others look for
  * it meanwhile and need no lock once it is there. */
-static int open_store(struct meta *m, struct cc_err *err)
+static int open_store(struct meta *m, bool existing, struct cc_err *err)
 {
         int64_t deadline = cc_monotonic() + m->busy_ms * CC_NSEC_PER_MSEC;
         CC_FREE char *locks = cc_path_join(m->root, "locks");
@@ -246,6 +246,10 @@ static int open_store(struct meta *m, struct cc_err *err)
                 if (r < 0 || (r > 0 && version == META_VERSION))
                         return r < 0 ? r : 0;
                 meta_db_close(m);
+                if (r == 0 && existing) {
+                        r = meta_may_create(m, err);
+                        return r < 0 ? r : cc_fail(err, CC_NOT_FOUND, "no store in %s yet", m->dir);
+                }
                 r = make_dirs(m, locks, err);
                 if (r < 0)
                         return r;
@@ -272,7 +276,7 @@ int meta_open(const struct meta_open_args *args, struct meta **ret, struct cc_er
         m->path = cc_path_join(m->dir, "meta.db");
         m->writer_path = cc_path_join(args->root_dir, "locks/writer.lock");
         m->busy_ms = args->busy_timeout_ms > 0 ? args->busy_timeout_ms : DEFAULT_BUSY_MS;
-        r = open_store(m, err);
+        r = open_store(m, args->existing, err);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(m);
