@@ -182,8 +182,8 @@ int meta_tombstone_delete(struct meta *m, const char *kind, const char *id, stru
 
 /*
  * Is the store sound: the file's own structure, foreign keys, and whether columns and child rows
- * say what the records say. Each finding goes to fn as one line, at most 20 of a kind; *ret_n is how many
- * there were. Errors: the check itself failed.
+ * say what the records say. Each finding goes to fn as one line, at most 20 of a kind; *ret_n is
+ * how many there were. Errors: the check itself failed.
  */
 typedef void (*meta_finding_fn)(void *ctx, const char *text);
 int meta_check(struct meta *m, meta_finding_fn fn, void *ctx, size_t *ret_n, struct cc_err *err);
