@@ -209,7 +209,10 @@ struct hv_driver {
         const char *console_prefix; /* leading part of the kernel command line (images.md §6) */
         unsigned caps;
         size_t max_disks, max_nics;
-        size_t max_devices; /* disks and NICs together; 0: no common limit */
+        size_t max_devices;    /* disks and NICs together; 0: no common limit */
+        const char *companion; /* a program that comes with the VMM, for use by hand; NULL: none */
+        /* The oldest version without restrictions, and what older ones lack; NULL: any does. */
+        const char *full_version, *older_lacks;
 
         /* ---- required ---- */
 

@@ -359,22 +359,18 @@ static int sync_children(struct meta *m, const char *vm_id, const struct cc_strv
 }
 
 /* Write the row and what derives from it. 0 rows changed: NOT_FOUND. */
-static int put_row(struct meta *m, enum meta_sql which, const struct vm_record *vm,
-                   struct cc_err *err)
+static int put_text(struct meta *m, enum meta_sql which, const struct vm_record *vm,
+                    const char *text, struct cc_err *err)
 {
         STMT sqlite3_stmt *s = NULL;
-        CC_FREE char *text = NULL;
         char id8[CC_ID8_LEN + 1];
         int64_t seq;
-        int r = record_check(&vm_record_type, vm, err);
+        int r = meta_seq_next(m, &seq, err);
 
-        if (r == 0)
-                r = meta_seq_next(m, &seq, err);
         if (r == 0)
                 r = meta_stmt(m, which, &s, err);
         if (r != 0)
                 return r;
-        text = vm_record_text(vm);
         (void)snprintf(id8, sizeof(id8), "%s", vm->id);
         meta_bind(s, 1, vm->id);
         meta_bind(s, 2, id8);
@@ -394,6 +390,28 @@ static int put_row(struct meta *m, enum meta_sql which, const struct vm_record *
                 r = sync_children(m, vm->id, &vm->snapshot_ids, SQL_VM_SNAPSHOTS,
                                   SQL_VM_SNAPSHOT_CLEAR, SQL_VM_SNAPSHOT_ADD, err);
         return r;
+}
+
+static int put_row(struct meta *m, enum meta_sql which, const struct vm_record *vm,
+                   struct cc_err *err)
+{
+        CC_FREE char *text = NULL;
+        int r = record_check(&vm_record_type, vm, err);
+
+        if (r < 0)
+                return r;
+        text = vm_record_text(vm);
+        return put_text(m, which, vm, text, err);
+}
+
+int meta_vm_insert_as(struct meta *m, const struct vm_record *vm, const char *text,
+                      struct cc_err *err)
+{
+        int r = meta_need_write(m, err);
+
+        if (r == 0)
+                r = check_new(m, vm, err);
+        return r < 0 ? r : put_text(m, SQL_VM_INSERT, vm, text, err);
 }
 
 int meta_vm_insert(struct meta *m, struct vm_record *vm, struct cc_err *err)
