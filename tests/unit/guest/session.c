@@ -165,7 +165,6 @@ static void flood_of_input_for_nobody(void **state)
 static void grandchild_holds_the_pipes(void **state)
 {
         CC_FREE char *answer = peer_ask(*state, SH("sleep 300 & echo $! >&2; echo started") CLOSE);
-        CC_FREE char *pid = NULL;
 
         assert_non_null(strstr(answer, "{\"type\":\"stdout\",\"data\":\"c3RhcnRlZAo=\"}\n"));
         assert_non_null(strstr(answer, "\n{\"type\":\"exit\"}\n"));
