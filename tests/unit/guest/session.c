@@ -150,7 +150,7 @@ static void flood_of_input_for_nobody(void **state)
         int n = snprintf(line, 60000, "{\"type\":\"stdin\",\"data\":\"");
 
         memset(line + n, 'A', 40000);
-        strcpy(line + n + 40000, "\"}\n");
+        memcpy(line + n + 40000, "\"}\n", 4);
         peer_say(fd, ask);
         for (int i = 0; i < 100; i++)
                 peer_say(fd, line);
