@@ -158,9 +158,9 @@ int main(int argc, char **argv)
         zero = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (zero < 0 || ftruncate(zero, BULK) < 0)
                 return 1;
-        char *const agent[] = { argv[1], "serve", "--unix", socket, NULL };
+        const char *const agent[] = { argv[1], "serve", "--unix", socket, NULL };
 
-        if (posix_spawn(&pid, argv[1], NULL, NULL, agent, environ) != 0)
+        if (posix_spawn(&pid, argv[1], NULL, NULL, (char *const *)agent, environ) != 0)
                 return 1;
         peer.sockets[0] = socket;
         round_trip(&peer, null);
