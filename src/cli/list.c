@@ -7,6 +7,8 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
+#include "base/size.h"
+#include "base/timeutil.h"
 #include "cli/output.h"
 #include "cli/table.h"
 
@@ -40,6 +42,34 @@ const struct opt list_opts[] = {
           .help = "print IDs only" },
         { 0 },
 };
+
+void list_text(struct cc_buf *out, const char *text, bool raw)
+{
+        cc_buf_str(out, !cc_isempty(text) ? text : raw ? "" : "-");
+}
+
+void list_time(struct cc_buf *out, int64_t ns, bool raw)
+{
+        char text[CC_RFC3339_MAX] = "";
+
+        if (ns && raw)
+                cc_time_rfc3339(ns, text);
+        else if (ns)
+                cc_time_table(ns, text);
+        list_text(out, text, raw);
+}
+
+void list_size(struct cc_buf *out, int64_t bytes, bool raw)
+{
+        char text[24];
+
+        if (raw) {
+                cc_buf_printf(out, "%lld", (long long)bytes);
+                return;
+        }
+        cc_size_format(bytes, text);
+        cc_buf_str(out, text);
+}
 
 static const struct list_field *find_field(const struct list_type *type, const char *name)
 {

@@ -28,6 +28,12 @@ struct list_type {
         json_t *(*json)(const void *item); /* new reference */
 };
 
+/* For `text` of a field: the value, an absent one as "-" for people and nothing for scripts; a time
+ * (ns since the epoch, 0: none); a size in bytes. */
+void list_text(struct cc_buf *out, const char *text, bool raw);
+void list_time(struct cc_buf *out, int64_t ns, bool raw);
+void list_size(struct cc_buf *out, int64_t bytes, bool raw);
+
 /* The flags that every list takes. */
 struct list_flags {
         const char *format;

@@ -5,51 +5,21 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/size.h"
-#include "base/timeutil.h"
 #include "model/vm.h"
-
-static void text_or(struct cc_buf *out, const char *text, bool raw)
-{
-        cc_buf_str(out, !cc_isempty(text) ? text : raw ? "" : "-");
-}
-
-static void put_time(struct cc_buf *out, int64_t ns, bool raw)
-{
-        char text[CC_RFC3339_MAX] = "";
-
-        if (ns && raw)
-                cc_time_rfc3339(ns, text);
-        else if (ns)
-                cc_time_table(ns, text);
-        text_or(out, text, raw);
-}
-
-static void put_size(struct cc_buf *out, int64_t bytes, bool raw)
-{
-        char text[24];
-
-        if (raw) {
-                cc_buf_printf(out, "%lld", (long long)bytes);
-                return;
-        }
-        cc_size_format(bytes, text);
-        cc_buf_str(out, text);
-}
 
 static void vm_id(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->id, raw);
+        list_text(out, ((const struct vm_record *)p)->id, raw);
 }
 
 static void vm_name(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->config.name, raw);
+        list_text(out, ((const struct vm_record *)p)->config.name, raw);
 }
 
 static void vm_state(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->state, raw);
+        list_text(out, ((const struct vm_record *)p)->state, raw);
 }
 
 static void vm_cpu(const void *p, bool raw, struct cc_buf *out)
@@ -59,12 +29,12 @@ static void vm_cpu(const void *p, bool raw, struct cc_buf *out)
 
 static void vm_memory(const void *p, bool raw, struct cc_buf *out)
 {
-        put_size(out, ((const struct vm_record *)p)->config.memory, raw);
+        list_size(out, ((const struct vm_record *)p)->config.memory, raw);
 }
 
 static void vm_storage(const void *p, bool raw, struct cc_buf *out)
 {
-        put_size(out, ((const struct vm_record *)p)->config.storage, raw);
+        list_size(out, ((const struct vm_record *)p)->config.storage, raw);
 }
 
 static void vm_ip(const void *p, bool raw, struct cc_buf *out)
@@ -77,7 +47,7 @@ static void vm_ip(const void *p, bool raw, struct cc_buf *out)
                 if (vm_nic(vm, i)->network && !cc_isempty(vm_nic(vm, i)->network->ip))
                         cc_strv_add(&ips, vm_nic(vm, i)->network->ip);
         joined = cc_strv_join(&ips, ",");
-        text_or(out, joined, raw);
+        list_text(out, joined, raw);
 }
 
 static void vm_mac(const void *p, bool raw, struct cc_buf *out)
@@ -90,34 +60,35 @@ static void vm_mac(const void *p, bool raw, struct cc_buf *out)
                 if (!cc_isempty(vm_nic(vm, i)->mac))
                         cc_strv_add(&macs, vm_nic(vm, i)->mac);
         joined = cc_strv_join(&macs, ",");
-        text_or(out, joined, raw);
+        list_text(out, joined, raw);
 }
 
 static void vm_image(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->config.image, raw);
+        list_text(out, ((const struct vm_record *)p)->config.image, raw);
 }
 
 static void vm_created(const void *p, bool raw, struct cc_buf *out)
 {
-        put_time(out, ((const struct vm_record *)p)->created_at, raw);
+        list_time(out, ((const struct vm_record *)p)->created_at, raw);
 }
 
 static void vm_started(const void *p, bool raw, struct cc_buf *out)
 {
-        put_time(out, ((const struct vm_record *)p)->started_at, raw);
+        list_time(out, ((const struct vm_record *)p)->started_at, raw);
 }
 
 static void vm_hypervisor(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->hypervisor, raw);
+        list_text(out, ((const struct vm_record *)p)->hypervisor, raw);
 }
 
 static void vm_network(const void *p, bool raw, struct cc_buf *out)
 {
         const struct vm_record *vm = p;
 
-        text_or(out, cc_isempty(vm->config.network) ? vm_net_backend(vm) : vm->config.network, raw);
+        list_text(out, cc_isempty(vm->config.network) ? vm_net_backend(vm) : vm->config.network,
+                  raw);
 }
 
 static void vm_pid(const void *p, bool raw, struct cc_buf *out)

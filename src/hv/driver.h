@@ -39,7 +39,7 @@ enum {
         HV_CAP_DEVICE_ATTACH = 1 << 22, /* on a running machine */
         HV_CAP_DISK_ATTACH = 1 << 23,
         HV_CAP_DISK_REQUEUE = 1 << 20, /* a clone may have other disk queue sizes */
-        HV_CAP_VCPU_MAX = 1 << 21,     /* knows vCPUs to plug later beside those to boot with */
+        HV_CAP_VCPU_MAX = 1 << 24,     /* knows vCPUs to plug later beside those to boot with */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */
@@ -250,6 +250,15 @@ struct hv_driver {
         const char *const *runtime_files;
         /* Path of the socket shown as socket_path, relative to the run dir. */
         const char *socket_name;
+        /* How the guest's agent is reached (agent.md §1), relative to the run dir: a hybrid vsock
+         * socket, or the sockets of serial ports, NULL-terminated. NULL: not this way. A machine
+         * made by an older version may lack them. */
+        const char *agent_vsock;
+        const char *const *agent_ports;
+        /* Whether a program in the guest of a live VMM has the agent's ports open: only the VMM can
+         * tell without waiting for it. NULL: ask the agent. */
+        int (*agent_open)(const struct hv_env *env, const char *run_dir, bool *ret,
+                          struct cc_err *err);
         /* The end of the guest's console that its one reader holds, of a live VMM: a connected
          * serial socket, a PTY's master or its slave; nonblocking, owned by the caller. Asked again
          * when it ends while the VMM lives. UNAVAILABLE when there is none (yet). NULL: no
@@ -270,14 +279,12 @@ struct hv_driver {
         /* What to know about the terminal of that launch, for a comment above it. */
         const char *debug_hint;
 
-        /* ---- with HV_CAP_SNAPSHOT; all but rewire, settle and sidecar required ---- */
+        /* ---- with HV_CAP_SNAPSHOT; all but can_capture, rewire, settle and sidecar required ---- */
 
         enum hv_file (*classify)(const char *name);
-        /* May this live VM be captured now? What was attached at run time goes to *ret_attached by
-         * the names that users see (cli.md §4.6); another obstacle (a pending eject, a device that
-         * cannot be saved) is an error. Changes nothing. */
-        int (*can_capture)(const struct hv_env *env, const char *run_dir,
-                           struct cc_strv *ret_attached, struct cc_err *err);
+        /* May this live VM, to which nothing is attached, be captured now? A pending eject or a
+         * device that cannot be saved is an error. Changes nothing. */
+        int (*can_capture)(const struct hv_env *env, const char *run_dir, struct cc_err *err);
         /* Stop the vCPUs; returns when no guest I/O is in flight. */
         int (*pause)(const struct hv_env *env, const char *run_dir, struct cc_err *err);
         /* Of a paused VM: write the driver's files into the existing empty directory `dir` (0640,

@@ -57,6 +57,8 @@ enum meta_sql {
         SQL_VM_SNAPSHOT_ADD,
         SQL_VM_SNAPSHOT_CLEAR,
         SQL_GONE_ADD,
+        SQL_BLOB_PINNED,
+        SQL_SNAPSHOT_GET,
         SQL_TOMBSTONE_GET,
         SQL_MAX
 };
@@ -192,6 +194,9 @@ const char *meta_refused_fs(long magic);
 extern int (*meta_statfs)(const char *path, struct statfs *ret);
 
 /* ---- shared between record files ---- */
+
+/* Smallest text behind every text that starts with `prefix`; NULL if there is none. */
+char *meta_after_prefix(const char *prefix);
 
 /* CONFLICT when a tombstone (kind, id) exists. */
 int meta_tombstone_refuse(struct meta *m, const char *kind, const char *id, struct cc_err *err);

@@ -66,9 +66,15 @@ int meta_vm_resolve(struct meta *m, const char *ref, char ret_id[27], struct cc_
 typedef int (*meta_vm_fn)(void *ctx, struct vm_record *vm, struct cc_err *err);
 int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
 
-/* Names of all VMs whose name starts with prefix, for completion; at most `limit`. */
+/* Names of all VMs whose name starts with prefix, sorted; at most `limit`. */
 int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
                   struct cc_err *err);
+
+/* For completion: the same of the VMs in one state; and their IDs that start with prefix. */
+int meta_vm_names_in_state(struct meta *m, const char *state, const char *prefix, size_t limit,
+                           struct cc_strv *ret, struct cc_err *err);
+int meta_vm_ids_like(struct meta *m, const char *state, const char *prefix, size_t limit,
+                     struct cc_strv *ret, struct cc_err *err);
 
 /* IDs of all VMs, and of one driver's in one state, sorted bytewise. */
 int meta_vm_ids(struct meta *m, struct cc_strv *ret, struct cc_err *err);
@@ -97,8 +103,8 @@ int meta_image_get(struct meta *m, const char *kind, const char *ref, struct ima
                    struct cc_err *err);
 int meta_image_ref_delete(struct meta *m, const char *kind, const char *ref, struct cc_err *err);
 
-/* How many image digests, VMs and snapshots pin the blob. */
-int meta_blob_pins(struct meta *m, const char *hex, int64_t *ret, struct cc_err *err);
+/* Does an image, a VM or a snapshot pin the blob? */
+int meta_blob_pinned(struct meta *m, const char *hex, bool *ret, struct cc_err *err);
 
 /* IDs of snapshots, all or the unfinished ones, sorted bytewise. */
 int meta_snapshot_ids(struct meta *m, bool pending_only, struct cc_strv *ret, struct cc_err *err);
@@ -111,8 +117,13 @@ struct meta_snapshot_use {
 typedef void (*meta_snapshot_use_fn)(void *ctx, const struct meta_snapshot_use *use);
 int meta_snapshot_uses(struct meta *m, meta_snapshot_use_fn fn, void *ctx, struct cc_err *err);
 
-/* Every pinned blob (hex), sorted bytewise. */
-int meta_blobs(struct meta *m, struct cc_strv *ret, struct cc_err *err);
+/* For completion: names and IDs of finished snapshots that start with prefix, sorted, at most
+ * `limit`; `unnamed`: of those only that have no name. */
+int meta_snapshot_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
+                        struct cc_err *err);
+int meta_snapshot_ids_like(struct meta *m, const char *prefix, bool unnamed, size_t limit,
+                           struct cc_strv *ret, struct cc_err *err);
+
 /* ---- Snapshots ---- */
 
 /* Insert a new row, usually pending. CONFLICT: `snapshot name "X" already in use by <id>` (code

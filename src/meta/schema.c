@@ -19,6 +19,7 @@ static const char ddl[] =
         " seq INTEGER NOT NULL, data TEXT NOT NULL);"
         "CREATE INDEX vms_id8 ON vms(id8);"
         "CREATE INDEX vms_seq ON vms(seq);"
+        "CREATE INDEX vms_state ON vms(state, name, backend);"
         "CREATE TABLE vm_blobs(vm_id TEXT NOT NULL REFERENCES vms(id) ON DELETE CASCADE,"
         " hex TEXT NOT NULL, PRIMARY KEY(vm_id, hex)) WITHOUT ROWID;"
         "CREATE INDEX vm_blobs_hex ON vm_blobs(hex);"

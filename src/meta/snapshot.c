@@ -27,8 +27,8 @@ static int parse(const char *text, const char *id, struct snapshot_record *ret, 
 int meta_snapshot_get(struct meta *m, const char *id, struct snapshot_record *ret,
                       struct cc_err *err)
 {
-        STMT_OWN sqlite3_stmt *s = NULL;
-        int r = meta_prepare(m, "SELECT data FROM snapshots WHERE id = ?1", &s, err);
+        STMT sqlite3_stmt *s = NULL;
+        int r = meta_stmt(m, SQL_SNAPSHOT_GET, &s, err);
 
         if (r < 0)
                 return r;

@@ -40,8 +40,7 @@ int meta_vm_get(struct meta *m, const char *id, struct vm_record *ret, struct cc
         return r == 0 ? no_vm(id, err) : parse_row(s, id, ret, err);
 }
 
-/* Smallest text behind every text that starts with `prefix`; NULL if there is none. */
-static char *after_prefix(const char *prefix)
+char *meta_after_prefix(const char *prefix)
 {
         CC_FREE char *end = xstrdup(prefix);
 
@@ -73,7 +72,7 @@ static int id_by(struct meta *m, enum meta_sql which, const char *key, char ret_
 
 static int id_by_prefix(struct meta *m, const char *ref, char ret_id[27], struct cc_err *err)
 {
-        CC_FREE char *end = after_prefix(ref);
+        CC_FREE char *end = meta_after_prefix(ref);
         STMT sqlite3_stmt *s = NULL;
         int r = meta_stmt(m, SQL_VM_PREFIX, &s, err);
 
@@ -218,7 +217,7 @@ int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_st
                   struct cc_err *err)
 {
         STMT_OWN sqlite3_stmt *s = NULL;
-        CC_FREE char *end = after_prefix(prefix);
+        CC_FREE char *end = meta_after_prefix(prefix);
         int r = meta_prepare(m,
                              end ? "SELECT name FROM vms WHERE name >= ?1 AND name < ?2 "
                                    "ORDER BY name LIMIT ?3"

@@ -139,7 +139,7 @@ static const struct field vm_fields[] = {
         FSUB(vm_record, config, FIELD_OBJECT, FIELD_ALWAYS, &vm_config_type),
         F(vm_record, pid, FIELD_INT, FIELD_ALWAYS),
         F(vm_record, socket_path, FIELD_STR, FIELD_SHOWN),
-        F(vm_record, vsock_socket, FIELD_STR, 0),
+        F(vm_record, vsock_socket, FIELD_STR, FIELD_SHOWN),
         F(vm_record, vsock_cid, FIELD_INT, FIELD_STORED),
         F(vm_record, net_backend, FIELD_STR, 0),
         F(vm_record, netns_path, FIELD_STR, 0),

@@ -87,9 +87,9 @@ struct vm_record {
         char *id, *hypervisor;
         char *state; /* a vm_state name, or VM_STATE_STALE in a public view */
         struct vm_config config;
-        int64_t pid;       /* shown only; stored as 0 */
-        char *socket_path; /* shown only, when running */
-        char *vsock_socket;
+        int64_t pid;        /* shown only; stored as 0 */
+        char *socket_path;  /* shown only, when running */
+        char *vsock_socket; /* shown only: of a running machine that has one */
         int64_t vsock_cid;
         char *net_backend, *netns_path, *net_bridge_dev;
         struct record_array network_configs; /* struct nic */

@@ -165,11 +165,12 @@ int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_reco
 
 /* ---- live.c ---- */
 
-/*
- * The VM under its lock, its driver and its live, running VMM, for verbs that act on one. A guest
- * that a killed verb left paused is resumed first. STATE `vm is not running: …`, code
- * "vm_not_running".
- */
+/* Is the VMM there, and does it run its guest? One that a killed verb left paused is resumed, with
+ * a warning. *proc is set for a live one. STATE `vm is not running: …`, code "vm_not_running". */
+int vm_check_running(const struct hv_driver *drv, const struct hv_env *env,
+                     const struct vm_record *vm, struct vm_proc *proc, struct cc_err *err);
+
+/* The VM under its lock, its driver and its live, running VMM, for verbs that act on one. */
 struct vm_live {
         int lock;
         struct vm_record vm;
@@ -184,8 +185,8 @@ struct vm_live {
 /* Lock and load; the VMM is not asked yet, so that a refusal by capability comes first. */
 int vm_live_open(struct engine *e, const char *id, const char *op, struct vm_live *ret,
                  struct cc_err *err);
-int vm_live_check(struct vm_live *l, struct cc_err *err);
-void vm_live_close(struct vm_live *l); /* also the cleanup function */
+int vm_live_check(struct vm_live *l, struct cc_err *err); /* vm_check_running */
+void vm_live_close(struct vm_live *l);                    /* also the cleanup function */
 #define VM_LIVE CC_CLEANUP(vm_live_close)
 
 /* ---- recover.c ---- */

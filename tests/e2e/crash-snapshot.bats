@@ -21,11 +21,6 @@ teardown()
 	cocoon_teardown
 }
 
-db()
-{
-	sqlite3 "$T/root/meta/meta.db" "$1"
-}
-
 vm()
 {
 	cocoon vm inspect "$1" | jq -r "$2"
@@ -42,32 +37,6 @@ guest_is()
 	) | timeout 5 socat - "UNIX-CONNECT:$T/run/qemu/$V/events.sock" | grep -o '"status": "[a-z]*"')
 	[ "$status" = "\"status\": \"$1\"" ] || {
 		echo "guest: $status, wanted $1"
-		return 1
-	}
-}
-
-crash()
-{
-	local label=$1 status=0
-
-	shift
-	COCOON_FAILPOINT=$label "$COCOON" "$@" >"$T/out" 2>&1 || status=$?
-	[ $status -eq 137 ] || {
-		echo "$* at $label: status $status, wanted 137"
-		cat "$T/out"
-		return 1
-	}
-}
-
-inject()
-{
-	local label=$1 status=0
-
-	shift
-	COCOON_FAILPOINT=$label:error "$COCOON" "$@" >"$T/out" 2>&1 || status=$?
-	[ $status -eq 1 ] && grep -qF "injected failure at $label" "$T/out" || {
-		echo "$* at $label: status $status"
-		cat "$T/out"
 		return 1
 	}
 }

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/size.h"
 #include "base/timeutil.h"
 #include "cli/cli.h"
 #include "cli/list.h"
@@ -13,31 +12,14 @@ struct options {
         const char *vm;
 };
 
-static void text_or(struct cc_buf *out, const char *text, bool raw)
-{
-        cc_buf_str(out, !cc_isempty(text) ? text : raw ? "" : "-");
-}
-
-static void put_size(struct cc_buf *out, int64_t bytes, bool raw)
-{
-        char text[24];
-
-        if (raw) {
-                cc_buf_printf(out, "%lld", (long long)bytes);
-                return;
-        }
-        cc_size_format(bytes, text);
-        cc_buf_str(out, text);
-}
-
 static void id_text(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct snapshot_record *)p)->id, raw);
+        list_text(out, ((const struct snapshot_record *)p)->id, raw);
 }
 
 static void name_text(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct snapshot_record *)p)->name, raw);
+        list_text(out, ((const struct snapshot_record *)p)->name, raw);
 }
 
 static void cpu_text(const void *p, bool raw, struct cc_buf *out)
@@ -47,17 +29,17 @@ static void cpu_text(const void *p, bool raw, struct cc_buf *out)
 
 static void memory_text(const void *p, bool raw, struct cc_buf *out)
 {
-        put_size(out, ((const struct snapshot_record *)p)->config.memory, raw);
+        list_size(out, ((const struct snapshot_record *)p)->config.memory, raw);
 }
 
 static void bytes_text(const void *p, bool raw, struct cc_buf *out)
 {
-        put_size(out, ((const struct snapshot_record *)p)->bytes, raw);
+        list_size(out, ((const struct snapshot_record *)p)->bytes, raw);
 }
 
 static void description_text(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct snapshot_record *)p)->description, raw);
+        list_text(out, ((const struct snapshot_record *)p)->description, raw);
 }
 
 static void created_text(const void *p, bool raw, struct cc_buf *out)
@@ -74,12 +56,12 @@ static void created_text(const void *p, bool raw, struct cc_buf *out)
 
 static void image_text(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct snapshot_record *)p)->config.image, raw);
+        list_text(out, ((const struct snapshot_record *)p)->config.image, raw);
 }
 
 static void hypervisor_text(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct snapshot_record *)p)->hypervisor, raw);
+        list_text(out, ((const struct snapshot_record *)p)->hypervisor, raw);
 }
 
 static const struct list_field fields[] = {

@@ -41,8 +41,6 @@ int fc_stop(const struct hv_env *env, const char *run_dir, struct vm_proc *proc,
 
 /* save.c: from a running guest to files. */
 enum hv_file fc_classify(const char *name);
-int fc_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
-                   struct cc_err *err);
 int fc_pause(const struct hv_env *env, const char *run_dir, struct cc_err *err);
 int fc_capture(const struct hv_env *env, const char *run_dir, const struct vm_proc *proc,
                const char *dir, struct cc_strv *ret_disks, struct cc_err *err);
