@@ -30,6 +30,10 @@ struct net_env vm_net_env(const struct engine *e);
 /* Idle the network of a VM without VMM; a failure is a warning. */
 void vm_quiesce(struct engine *e, const struct vm_record *vm);
 
+/* Plumbing above the recorded NICs, of which the machine has none: removed, a failure is a warning
+ * (network.md §11). */
+void vm_reclaim_nics(struct engine *e, const struct net_provider *net, const struct vm_record *vm);
+
 /* Best-effort removal of the driver's runtime files and console.sock. */
 void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, const char *tag);
 
