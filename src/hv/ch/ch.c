@@ -183,6 +183,7 @@ const struct hv_driver hv_driver_ch = {
                 HV_CAP_FS_ATTACH | HV_CAP_DEVICE_ATTACH | HV_CAP_DISK_ATTACH,
         .max_disks = MAX_DISKS,
         .max_nics = MAX_NICS,
+        .companion = "ch-remote",
         .probe = probe,
         .version = version,
         .check = check,

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/json.h"
 #include "base/timeutil.h"
+#include "common/vsock.h"
 #include "vmm.h"
 
 enum { SLOTS = 32 };
@@ -72,6 +73,8 @@ static void close_all(struct ch_device *dev)
 static void device_free(struct ch_device *dev)
 {
         dbl_loop_cancel(dev->vmm->loop, dev->timer);
+        if (dev->kind == CH_DEV_VSOCK && dev->fd >= 0)
+                dbl_loop_unwatch(dev->vmm->loop, dev->fd);
         close_all(dev);
         free(dev->id);
         free(dev->socket);
@@ -172,6 +175,7 @@ static int open_backend(struct ch_device *dev, json_t *config, struct ch_error *
                 if (ch_vsock_bind(str(config, "socket"), &dev->fd, e) < 0)
                         return -1;
                 dev->socket = xstrdup(str(config, "socket"));
+                dbl_vsock_serve(dev->vmm->loop, dev->vmm->settings, dev->fd);
                 return 0;
         case CH_DEV_VFIO:
                 return open_vfio(config, e);
