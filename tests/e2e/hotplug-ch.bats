@@ -134,26 +134,27 @@ sys.exit(s.recv(100) != b"ok\n")' "$T/control" "$1"
 }
 
 @test "verbs on one VM wait for each other and say for what" {
-	local first
+	local mac first second
 
-	knobs ACK=ms:4000
+	need python3
+	knobs ACK=command
 	run_vm
 	truncate -s 16M "$T/disk.img"
+	mac=$(field a '.network_configs[0].mac')
 	cocoon vm net a --nics 0 >"$T/first.out" 2>&1 3>&- &
 	first=$!
-	wait_for 20 grep -q vm.remove-device "$T/journal"
-	run -0 --separate-stderr cocoon vm disk attach a --path "$T/disk.img" --name db
-	[[ $stderr == *"waiting for lock $ID.lock, held by: "*" vm.net "* ]]
-	# It was its turn only when the other was done.
-	grep -q 'resized a: before=1 after=0' "$T/first.out"
-	wait $first
-	[ "$(calls)" = "vm.remove-device vm.add-disk " ]
+	wait_for 30 grep -q vm.remove-device "$T/journal"
+	cocoon vm disk attach a --path "$T/disk.img" --name db >"$T/second.out" 2>&1 3>&- &
+	second=$!
+	wait_for 30 grep -q "waiting for lock $ID.lock, held by: [0-9]* vm.net " "$T/second.out"
 	# A read waits for nobody.
-	cocoon vm disk detach a --name db >"$T/first.out" 2>&1 3>&- &
-	first=$!
-	wait_for 20 [ "$(calls | wc -w)" -ge 2 ]
-	timeout 20 "$COCOON" vm inspect a >/dev/null
+	timeout 30 "$COCOON" vm inspect a >/dev/null
+	[ "$(calls)" = "vm.remove-device " ]
+	control "ack cocoon-net-${mac//:/}"
 	wait $first
+	wait $second
+	grep -q 'resized a: before=1 after=0' "$T/first.out"
+	[ "$(calls)" = "vm.remove-device vm.add-disk " ]
 }
 
 @test "a guest that does not let go: fails in time with all intact; the retry waits and never asks again" {
