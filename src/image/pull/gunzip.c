@@ -1,6 +1,7 @@
 /* gzip members over ISA-L's inflate. See gunzip.h. */
 #include "image/pull/gunzip.h"
 
+#include <isa-l/crc.h>
 #include <isa-l/igzip_lib.h>
 #include <limits.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct gunzip {
         enum { AT_HEADER, AT_DATA, AT_END } at;
         bool any;                     /* a member was there */
         bool ended;                   /* the source has */
+        uint32_t crc, size;           /* of the member's content, as its trailer has them */
         size_t len;                   /* of the chunk */
         struct inflate_state inflate; /* next_in and avail_in are the place in the chunk */
         uint8_t in[BACK + CHUNK];
@@ -158,9 +160,15 @@ static int begin_member(struct gunzip *g, struct cc_err *err)
                 return 0;
         }
         isal_inflate_reset(&g->inflate);
+        g->crc = g->size = 0;
         g->any = true;
         g->at = AT_DATA;
         return 0;
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+        return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 static int end_member(struct gunzip *g, struct cc_err *err)
@@ -182,6 +190,8 @@ static int end_member(struct gunzip *g, struct cc_err *err)
                 return r;
         if (!all)
                 return damaged(g, "is truncated", err);
+        if (get32(trailer) != g->crc || get32(trailer + 4) != g->size)
+                return damaged(g, "has a wrong checksum", err);
         g->at = AT_HEADER;
         return 0;
 }
@@ -200,6 +210,8 @@ static int decode(struct gunzip *g, uint8_t *out, size_t n, size_t *ret, struct 
         if (isal_inflate(s) != ISAL_DECOMP_OK)
                 return damaged(g, "is damaged", err);
         *ret = (size_t)(s->next_out - out);
+        g->crc = crc32_gzip_refl(g->crc, out, *ret);
+        g->size += (uint32_t)*ret;
         if (s->block_state == ISAL_BLOCK_FINISH)
                 return end_member(g, err);
         /* Damaged data can make the decoder stand still. */

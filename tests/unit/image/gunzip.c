@@ -222,25 +222,7 @@ static void test_truncated(void **state)
         expect(&gz, &plain, 5, 99);
 }
 
-/* What zlib makes of it; false: it refuses. */
-static bool oracle(const uint8_t *gz, size_t n, struct cc_buf *out)
-{
-        static uint8_t buf[1 << 16];
-        z_stream z = { .next_in = (Bytef *)gz, .avail_in = (uInt)n };
-        int r = Z_OK;
-
-        out->len = 0;
-        assert_int_equal(inflateInit2(&z, 31), Z_OK);
-        while (r == Z_OK) {
-                z.next_out = buf;
-                z.avail_out = sizeof(buf);
-                r = inflate(&z, Z_NO_FLUSH);
-                cc_buf_add(out, buf, sizeof(buf) - z.avail_out);
-        }
-        (void)inflateEnd(&z);
-        return r == Z_STREAM_END;
-}
-
+/* Whatever is wrong, what is accepted is what was packed: the checksum sees to it. */
 static void test_damage(void **state)
 {
         CC_BUF struct cc_buf plain = { 0 };
@@ -248,24 +230,27 @@ static void test_damage(void **state)
         text(&plain, 400);
         for (size_t k = 0; k < 4; k++) {
                 CC_BUF struct cc_buf gz = { 0 };
-                CC_BUF struct cc_buf ours = { 0 };
-                CC_BUF struct cc_buf theirs = { 0 };
+                CC_BUF struct cc_buf out = { 0 };
+                size_t accepted = 0;
 
                 member(&gz, plain.data, plain.len, &kinds[k]);
-                /* The header's own damage may make it none at all. */
+                /* In the first bytes damage makes it no gzip at all, or another kind of header. */
                 for (size_t bit = 32; bit < gz.len * 8; bit++) {
                         struct source source = { (const uint8_t *)gz.data, gz.len, 13, false };
                         struct cc_err err = CC_ERR_INIT;
 
                         gz.data[bit / 8] = (char)(gz.data[bit / 8] ^ 1 << bit % 8);
-                        if (unpack(source, 1000, &ours, &err) < 0)
+                        if (unpack(source, 1000, &out, &err) < 0) {
                                 assert_int_equal(err.class, CC_INVALID);
-                        else if (oracle((const uint8_t *)gz.data, gz.len, &theirs)) {
-                                assert_int_equal(ours.len, theirs.len);
-                                assert_memory_equal(ours.data, theirs.data, theirs.len);
+                        } else {
+                                accepted++;
+                                assert_int_equal(out.len, plain.len);
+                                assert_memory_equal(out.data, plain.data, plain.len);
                         }
                         gz.data[bit / 8] = (char)(gz.data[bit / 8] ^ 1 << bit % 8);
                 }
+                /* Time, name and what is between the last block and the next byte. */
+                assert_true(accepted < 300);
         }
 }
 
