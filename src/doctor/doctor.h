@@ -47,6 +47,12 @@ struct doctor_options {
 int doctor_run(const struct config *config, const struct doctor_options *options,
                struct doctor_report *ret, struct cc_err *err);
 
+/* The same for one VM: its record, process, control socket, console, disks, namespace and NICs
+ * against each other. Changes nothing, takes no lock, also while the VM is worked on. NOT_FOUND and
+ * AMBIGUOUS as every verb. */
+int doctor_vm(const struct config *config, const char *ref, struct doctor_report *ret,
+              struct cc_err *err);
+
 /* Can files in this directory share blocks (FICLONE): 1 yes, 0 no, -1 cannot be told (it does not
  * exist, or may not be written). Leaves no trace. */
 int doctor_reflink(const char *dir);

@@ -63,8 +63,17 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
 {
         struct options *o = opts;
         DOCTOR_REPORT struct doctor_report report = { 0 };
-        int r = doctor_run(&cli->config, &o->how, &report, err);
+        int r;
 
+        if (cli->n_args == 0) {
+                r = doctor_run(&cli->config, &o->how, &report, err);
+        } else {
+                if (!cc_streq(cli->args[0], "vm") || cli->n_args != 2)
+                        return cc_fail(err, CC_USAGE, "want \"doctor\" or \"doctor vm VM\"");
+                if (o->how.fix || opt_given(&cli->set, "subnet"))
+                        return cc_fail(err, CC_USAGE, "\"doctor vm\" only looks: no --fix");
+                r = doctor_vm(&cli->config, cli->args[1], &report, err);
+        }
         if (r < 0)
                 return r;
         if (output_is_json(&o->out))
@@ -97,9 +106,14 @@ static const struct opt_group groups[] = {
         { 0 },
 };
 
+static const char *const subjects[] = { "vm", NULL };
+
 const struct cmd cmd_doctor = {
         .path = "doctor",
-        .args = "",
+        .args = "[vm VM]",
+        .max = 2,
+        .arg_values = subjects,
+        .complete = COMPLETE_VM,
         .help = "Check this host and the store, and put right what can be",
         .long_help =
                 "One line per finding: PASS, WARN (something will not work, or not as well) or "
@@ -110,9 +124,12 @@ const struct cmd cmd_doctor = {
                 "tools with the distribution's package manager, loads kernel modules, turns "
                 "forwarding on, appends the firewall rules of cni0, and writes a default network "
                 "list where there is none and the plugins for it are installed. Running it again "
-                "changes nothing more.",
-        .examples = "cocoon doctor\ncocoon doctor --fix --subnet 172.30.0.0/16\n"
-                    "cocoon doctor -o json | jq '.checks[] | select(.status != \"pass\")'\n",
+                "changes nothing more.\n\n"
+                "doctor vm looks at one VM instead: its record against process, control socket, "
+                "console, disks, network namespace and NICs.",
+        .examples =
+                "cocoon doctor\ncocoon doctor --fix --subnet 172.30.0.0/16\ncocoon doctor vm web\n"
+                "cocoon doctor -o json | jq '.checks[] | select(.status != \"pass\")'\n",
         .opts = groups,
         .size = sizeof(struct options),
         .flags = CMD_STREAM,
