@@ -146,6 +146,8 @@ int doctor_run(const struct config *config, const struct doctor_options *options
 
         if (r < 0)
                 return r;
+        if (options->fetch)
+                doctor_upgrade(&d, options->fetch);
         for (size_t i = 0; i < CC_ARRAY_LEN(checks); i++) {
                 if (cc_interrupted())
                         return cc_fail(err, CC_CANCELED, "interrupted");

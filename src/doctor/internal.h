@@ -67,3 +67,6 @@ int doctor_forward_fix(struct doctor *d, struct cc_err *err);
 /* ---- store.c ---- */
 void doctor_store(struct doctor *d);
 void doctor_consistency(struct doctor *d);
+
+/* ---- upgrade.c ---- */
+void doctor_upgrade(struct doctor *d, const struct doctor_fetch *how);
