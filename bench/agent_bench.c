@@ -70,7 +70,7 @@ static void session(const struct agent_peer *peer, bool greet, const char *const
         }
 }
 
-static void plain(char *const *argv, int in, int out)
+static void plain(const char *const *argv, int in, int out)
 {
         posix_spawn_file_actions_t a;
         pid_t pid;
@@ -78,14 +78,15 @@ static void plain(char *const *argv, int in, int out)
         (void)posix_spawn_file_actions_init(&a);
         (void)posix_spawn_file_actions_adddup2(&a, in, 0);
         (void)posix_spawn_file_actions_adddup2(&a, out, 1);
-        if (posix_spawnp(&pid, argv[0], &a, NULL, argv, environ) != 0 || waitpid(pid, NULL, 0) < 0)
+        if (posix_spawnp(&pid, argv[0], &a, NULL, (char *const *)argv, environ) != 0 ||
+            waitpid(pid, NULL, 0) < 0)
                 exit(1);
         (void)posix_spawn_file_actions_destroy(&a);
 }
 
 static void round_trip(const struct agent_peer *peer, int null)
 {
-        static char *const argv[] = { "true", NULL };
+        static const char *const argv[] = { "true", NULL };
         double with[ROUNDS];
         double without[ROUNDS];
         double a;
@@ -94,7 +95,7 @@ static void round_trip(const struct agent_peer *peer, int null)
         for (int i = -1; i < ROUNDS; i++) {
                 int64_t start = cc_monotonic();
 
-                session(peer, false, (const char *const *)argv, -1, -1);
+                session(peer, false, argv, -1, -1);
                 if (i >= 0)
                         with[i] = ms_since(start);
                 start = cc_monotonic();
@@ -112,12 +113,12 @@ static void round_trip(const struct agent_peer *peer, int null)
 static void bulk(const struct agent_peer *peer, const char *name, bool greet, bool in, int null,
                  int zero)
 {
-        static char *const out_argv[] = { "head", "-c", BULK_TEXT, "/dev/zero", NULL };
-        static char *const in_argv[] = { "sh", "-c", "cat >/dev/null", NULL };
-        static char *const floor_argv[] = { "sh", "-c",
-                                            "head -c " BULK_TEXT " /dev/zero | cat >/dev/null",
-                                            NULL };
-        char *const *argv = in ? in_argv : out_argv;
+        static const char *const out_argv[] = { "head", "-c", BULK_TEXT, "/dev/zero", NULL };
+        static const char *const in_argv[] = { "sh", "-c", "cat >/dev/null", NULL };
+        static const char *const floor_argv[] = {
+                "sh", "-c", "head -c " BULK_TEXT " /dev/zero | cat >/dev/null", NULL
+        };
+        const char *const *argv = in ? in_argv : out_argv;
         double with[REPEAT];
         double without[REPEAT];
         double mib = (double)(BULK >> 20);
@@ -129,7 +130,7 @@ static void bulk(const struct agent_peer *peer, const char *name, bool greet, bo
 
                 if (lseek(zero, 0, SEEK_SET) < 0)
                         exit(1);
-                session(peer, greet, (const char *const *)argv, in ? zero : -1, null);
+                session(peer, greet, argv, in ? zero : -1, null);
                 with[i] = ms_since(start);
                 start = cc_monotonic();
                 plain(floor_argv, null, null);
@@ -157,9 +158,9 @@ int main(int argc, char **argv)
         zero = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (zero < 0 || ftruncate(zero, BULK) < 0)
                 return 1;
-        char *const agent[] = { argv[1], "serve", "--unix", socket, NULL };
+        const char *const agent[] = { argv[1], "serve", "--unix", socket, NULL };
 
-        if (posix_spawn(&pid, argv[1], NULL, NULL, agent, environ) != 0)
+        if (posix_spawn(&pid, argv[1], NULL, NULL, (char *const *)agent, environ) != 0)
                 return 1;
         peer.sockets[0] = socket;
         round_trip(&peer, null);
