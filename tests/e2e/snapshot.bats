@@ -31,33 +31,9 @@ snap()
 	cocoon snapshot inspect "$1" | jq -r "$2"
 }
 
-db()
-{
-	sqlite3 "$T/root/meta/meta.db" "$1"
-}
-
 other()
 {
 	COCOON_ROOT_DIR=$T/root2 COCOON_RUN_DIR=$T/run2 COCOON_LOG_DIR=$T/log2 "$COCOON" "$@"
-}
-
-# ask VM COMMAND: its output, from the guest's shell. The markers are split so that the echo of the typing
-# is not taken for the answer.
-ask()
-{
-	local out
-
-	for _ in 1 2 3 4 5 6; do
-		out=$(CONSOLE_SECONDS=${ASK_SECONDS:-1} console "$1" "echo BEG''IN; $2; echo EN''D")
-		# The relay replays what was said before: the last answer counts.
-		if [[ $out == *BEGIN*END* ]]; then
-			out=${out##*$'BEGIN\n'}
-			printf '%s\n' "${out%%$'END'*}" | sed '/^$/d'
-			return
-		fi
-	done
-	echo "no answer: $out" >&2
-	return 1
 }
 
 boot()
@@ -187,7 +163,7 @@ goes_on()
 	sum=$(sha256sum "$T/root/snapshot/localfile/$(snap base .id)/memory.bin")
 	pids=()
 	for i in $(seq 10); do
-		cocoon vm clone --name "c$i" base >"$T/hints.$i" 2>"$T/err.$i" &
+		cocoon vm clone --no-guest-setup --name "c$i" base >"$T/hints.$i" 2>"$T/err.$i" &
 		pids+=($!)
 	done
 	for pid in "${pids[@]}"; do
@@ -216,7 +192,7 @@ goes_on()
 	grep -q "^MACAddress=$(vm c1 '.network_configs[0].mac')\$" "$T/hints.1"
 	[ "$sum" = "$(sha256sum "$T/root/snapshot/localfile/$(snap base .id)/memory.bin")" ]
 	# Without a name.
-	run -0 --separate-stderr cocoon vm clone -o json base
+	run -0 --separate-stderr cocoon vm clone --no-guest-setup -o json base
 	[ "$(jq -r .config.name <<<"$output")" = "cocoon-clone-$(jq -r '.id[0:8]' <<<"$output")" ]
 	[ "$(jq '.hints | length' <<<"$output")" -gt 3 ]
 }
