@@ -282,7 +282,8 @@ struct hv_driver {
         /* What to know about the terminal of that launch, for a comment above it. */
         const char *debug_hint;
 
-        /* ---- with HV_CAP_SNAPSHOT; all but can_capture, rewire, settle and sidecar required ---- */
+        /* ---- with HV_CAP_SNAPSHOT; all but can_capture, rewire, settle and sidecar required ----
+         */
 
         enum hv_file (*classify)(const char *name);
         /* May this live VM, to which nothing is attached, be captured now? A pending eject or a
@@ -353,6 +354,23 @@ struct hv_driver {
          * NULL: the machine tells the guest. */
         char *(*guest_hint)(enum hv_plug_event event, size_t index);
 };
+
+/* What a capability is to users, for docs/limitations.md: one row for each of the bits above. */
+enum hv_cap_kind {
+        HV_CAP_ASKED, /* without it what asks for it is refused (UNSUPPORTED) */
+        HV_CAP_QUIET, /* without it something else happens */
+        HV_CAP_BOUND, /* having it is the limitation */
+};
+
+struct hv_cap_row {
+        unsigned cap;
+        enum hv_cap_kind kind;
+        const char *what;
+        const char *how; /* ASKED: the command or flag; QUIET: what happens without it; BOUND: what
+                            it means */
+};
+/* Row i, NULL past the end. */
+const struct hv_cap_row *hv_cap_row_at(size_t i);
 
 /* By recorded name; "" = cloud-hypervisor (older records). Unknown or not built in: UNSUPPORTED. */
 int hv_driver_find(const char *name, const struct hv_driver **ret, struct cc_err *err);

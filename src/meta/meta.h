@@ -83,6 +83,9 @@ int meta_vm_ids_like(struct meta *m, const char *state, const char *prefix, size
 int meta_vm_ids(struct meta *m, struct cc_strv *ret, struct cc_err *err);
 int meta_vm_ids_in_state(struct meta *m, const char *driver, const char *state, struct cc_strv *ret,
                          struct cc_err *err);
+/* IDs of one driver's VMs whose hibernation may not be finished; ask the record. */
+int meta_vm_ids_hibernating(struct meta *m, const char *driver, struct cc_strv *ret,
+                            struct cc_err *err);
 int meta_vm_exists(struct meta *m, const char *id, bool *ret, struct cc_err *err);
 
 /* Delete the row; leaves a vm_gone row for watchers. Absent is fine. */

@@ -130,32 +130,38 @@ static int check_backend(struct resize *r, struct cc_err *err)
 }
 
 /* Is the machine's NIC at position `at` of its list, with this MAC, one of the record's? */
-static bool recorded(struct resize *r, size_t at, const char *mac)
+static bool recorded(const struct hv_driver *drv, const struct vm_record *vm, size_t at,
+                     const char *mac)
 {
-        if (!(r->l->drv->caps & HV_CAP_NIC_SWAP))
-                return at < count(r);
-        for (size_t i = 0; i < count(r); i++)
-                if (strcasecmp(vm_nic(record(r), i)->mac, mac) == 0)
+        if (!(drv->caps & HV_CAP_NIC_SWAP))
+                return at < vm->network_configs.len;
+        for (size_t i = 0; i < vm->network_configs.len; i++)
+                if (strcasecmp(vm_nic(vm, i)->mac, mac) == 0)
                         return true;
         return false;
 }
 
-/* NICs that the machine has and the record does not: of a resize that was killed, or of one whose
- * guest had not answered yet and whose record went on. */
-static int drop_strays(struct resize *r, struct cc_err *err)
+int vm_drop_stray_nics(const struct hv_driver *drv, const struct hv_env *env,
+                       const struct vm_record *vm, struct cc_err *err)
 {
         CC_STRV struct cc_strv macs = { 0 };
-        const struct hv_driver *drv = r->l->drv;
         const char *mac;
-        int e = drv->nic_list(&r->l->env, record(r)->run_dir, &macs, err);
+        int e = drv->nic_list ? drv->nic_list(env, vm->run_dir, &macs, err) : 0;
 
         cc_strv_foreach (&macs, i, mac) {
-                if (e < 0 || recorded(r, i, mac))
+                if (e < 0 || recorded(drv, vm, i, mac))
                         continue;
-                cc_info(TAG, "vm %s: removing NIC %s, which an interrupted resize left",
-                        record(r)->id, mac);
-                e = drv->nic_remove(&r->l->env, record(r)->run_dir, count(r), mac, err);
+                cc_info(TAG, "vm %s: removing NIC %s, which an interrupted resize left", vm->id,
+                        mac);
+                e = drv->nic_remove(env, vm->run_dir, vm->network_configs.len, mac, err);
         }
+        return e;
+}
+
+static int drop_strays(struct resize *r, struct cc_err *err)
+{
+        int e = vm_drop_stray_nics(r->l->drv, &r->l->env, record(r), err);
+
         if (e == 0)
                 vm_reclaim_nics(r->e, r->net, record(r));
         return e;

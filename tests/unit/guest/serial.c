@@ -14,15 +14,16 @@
 static void expect_hello(int fd, const char *nonce)
 {
         CC_FREE char *text = xasprintf("{\"type\":\"hello\",\"nonce\":\"%s\",", nonce);
-        CC_FREE char *head = peer_read_to(fd, text);
-        CC_FREE char *rest = peer_read_to(fd, "}\n");
+        CC_FREE char *rest = NULL;
 
+        free(peer_read_to(fd, text));
+        rest = peer_read_to(fd, "}\n");
         assert_non_null(strstr(rest, "\"cp\"]"));
 }
 
 static void expect_exit_3(int fd)
 {
-        CC_FREE char *end = peer_read_to(fd, "{\"type\":\"exit\",\"exit_code\":3}\n");
+        free(peer_read_to(fd, "{\"type\":\"exit\",\"exit_code\":3}\n"));
 }
 
 static void one_after_the_other(void **state)

@@ -150,7 +150,7 @@ static void flood_of_input_for_nobody(void **state)
         int n = snprintf(line, 60000, "{\"type\":\"stdin\",\"data\":\"");
 
         memset(line + n, 'A', 40000);
-        strcpy(line + n + 40000, "\"}\n");
+        memcpy(line + n + 40000, "\"}\n", 4);
         peer_say(fd, ask);
         for (int i = 0; i < 100; i++)
                 peer_say(fd, line);
@@ -165,7 +165,6 @@ static void flood_of_input_for_nobody(void **state)
 static void grandchild_holds_the_pipes(void **state)
 {
         CC_FREE char *answer = peer_ask(*state, SH("sleep 300 & echo $! >&2; echo started") CLOSE);
-        CC_FREE char *pid = NULL;
 
         assert_non_null(strstr(answer, "{\"type\":\"stdout\",\"data\":\"c3RhcnRlZAo=\"}\n"));
         assert_non_null(strstr(answer, "\n{\"type\":\"exit\"}\n"));
