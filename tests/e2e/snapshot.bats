@@ -334,6 +334,40 @@ j()
 	fi
 }
 
+@test "a missing base image: said, and fetched by its digest with --pull, whatever its tag names by now" {
+	need docker-registry skopeo
+	with_registry
+	registry_push "$(tiny)" vm/tiny:1
+	cocoon image pull "$REGISTRY/vm/tiny:1"
+	cocoon vm run --name a --memory 512M --network user "$REGISTRY/vm/tiny:1"
+	wait_console a 'cocoon-tiny ready'
+	ask a 'echo of-a >/root/d; sync'
+	cocoon snapshot save --name one a
+	cocoon snapshot export one -o "$T/one.tar"
+	cocoon vm rm --force a
+	skopeo copy -q --dest-tls-verify=false --format v2s2 "oci-archive:$(tiny)" "docker://$REGISTRY/vm/tiny:1"
+	digest=$(snap one .image_digest)
+	[ "$(skopeo inspect --tls-verify=false "docker://$REGISTRY/vm/tiny:1" | jq -r .Digest)" != "$digest" ]
+
+	other snapshot import "$T/one.tar"
+	run -1 other vm clone --name c one
+	[[ $output == *"of image $REGISTRY/vm/tiny:1 is missing"*'--pull'* ]]
+	[ -z "$(other vm list -q)" ]
+	[ -z "$(ls "$T/run2/qemu" 2>/dev/null)" ]
+	other vm clone --name c --pull one >/dev/null
+	[ "$(other image list -o json | jq -r '.[].id')" = "$digest" ]
+	COCOON_ROOT_DIR=$T/root2 COCOON_RUN_DIR=$T/run2 COCOON_LOG_DIR=$T/log2 run -0 ask c 'cat /root/d'
+	[ "$output" = of-a ]
+	# What cannot be fetched is a warning, and the clone fails as before.
+	other vm rm --force c
+	rm -rf "$T/root2"
+	registry_stop
+	other snapshot import "$T/one.tar"
+	run -1 other vm clone --pull --name c one
+	[[ $output == *'pull base image:'*'is missing'* ]]
+	[ -z "$(other vm list -q)" ]
+}
+
 @test "refusals: flags that do not exist, wrong states, names, references, use" {
 	for flag in --cpu --memory --storage; do
 		run -1 cocoon vm clone $flag 1 x
