@@ -162,7 +162,8 @@ static int fsync_parent(const char *path, struct cc_err *err)
         return cc_fsync_dir(dir, err);
 }
 
-int cc_publish(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err)
+static int put_file(const char *path, const void *data, size_t n, mode_t mode, bool sync,
+                    struct cc_err *err)
 {
         CC_FREE char *dir = dir_of(path);
         CC_FREE char *tmp = NULL;
@@ -179,14 +180,24 @@ int cc_publish(const char *path, const void *data, size_t n, mode_t mode, struct
         r = cc_write_all(fd, data, n, err);
         if (r < 0)
                 (void)cc_wrap(err, "write %s", path);
-        else if (fchmod(fd, mode) < 0 || cc_sys.fsync(fd) < 0)
+        else if (fchmod(fd, mode) < 0 || (sync && cc_sys.fsync(fd) < 0))
                 r = cc_fail_errno(err, errno, "write %s", path);
         else if (cc_sys.renameat2(AT_FDCWD, tmp, AT_FDCWD, path, 0) < 0)
                 r = cc_fail_errno(err, errno, "rename to %s", path);
         else
-                return cc_fsync_dir(dir, err);
+                return sync ? cc_fsync_dir(dir, err) : 0;
         (void)unlink(tmp);
         return r;
+}
+
+int cc_publish(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err)
+{
+        return put_file(path, data, n, mode, true, err);
+}
+
+int cc_replace(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err)
+{
+        return put_file(path, data, n, mode, false, err);
 }
 
 int cc_publish_file(const char *from, const char *to, bool noreplace, struct cc_err *err)

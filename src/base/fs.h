@@ -30,6 +30,10 @@ int cc_pread_all(int fd, void *buf, size_t n, off_t off, struct cc_err *err);
  */
 int cc_publish(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err);
 
+/* The same without the syncs, for a file whose every reader ends with the machine: another process
+ * sees the old or the new one, a crash of the machine may lose both. */
+int cc_replace(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err);
+
 /* The second half of cc_publish for a file that was written elsewhere on the same file system:
  * fsync it, rename it to `to` and fsync the directory. With `noreplace` an existing target is
  * CC_CONFLICT. */

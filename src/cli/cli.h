@@ -23,6 +23,7 @@ struct cli {
         void *opts;
         char **args; /* positional arguments, borrowed from argv */
         size_t n_args;
+        size_t n_plain; /* of them in front of "--" */
         bool want_help;
         bool quiet_log; /* the command prints JSON or an ID: no success lines, no progress */
         struct config config;

@@ -15,6 +15,7 @@ enum {
         CMD_HIDDEN = 1 << 1,    /* works, but is shown nowhere */
         CMD_STREAM = 1 << 2,    /* only reads: a reader that closed our stdout is success */
         CMD_RAW = 1 << 3,       /* arguments are taken as they are, flags included */
+        CMD_COMMAND = 1 << 4,   /* what follows "--" is a guest's command, not counted */
 };
 
 struct cmd {

@@ -24,6 +24,7 @@ static const struct cmd_group groups[] = {
         { "vm disk", "Attach disk images to a running VM" },
         { "image", "Pull, import and remove images" },
         { "snapshot", "Save virtual machines, and move what was saved" },
+        { "meta", "Back up the records, or take over those of an older installation" },
 };
 
 const struct cmd *cmd_at(size_t i)

@@ -56,28 +56,43 @@ static int open_store(struct completion *c, struct meta **ret)
         return meta_open(&args, ret, NULL);
 }
 
-static int offer_vm(void *ctx, struct vm_record *vm, struct cc_err *err)
+static void offer_all(struct completion *c, const struct cc_strv *names, const char *about)
 {
-        struct completion *c = ctx;
-        bool running = cc_streq(vm->state, vm_state_name(VM_RUNNING));
+        const char *name;
 
-        if ((c->kind == COMPLETE_VM_RUNNING && !running) ||
-            (c->kind == COMPLETE_VM_STOPPED && running))
-                return 0;
-        if (!cc_isempty(vm->config.name))
-                offer(c, vm->config.name, vm->state);
-        /* IDs are noise unless one was begun. */
-        if (*c->word && vm->id)
-                offer(c, vm->id, vm->config.name);
-        return c->shown >= CANDIDATES_MAX;
+        cc_strv_foreach (names, i, name)
+                offer(c, name, about);
 }
 
+/* May a VM in this state stand where `kind` is wanted? */
+static bool fits(enum opt_complete kind, enum vm_state state)
+{
+        return kind == COMPLETE_VM || (kind == COMPLETE_VM_RUNNING) == (state == VM_RUNNING);
+}
+
+/* From the derived columns alone: a shell waits for this, however many VMs there are. */
 static void offer_vms(struct completion *c)
 {
         META struct meta *m = NULL;
 
-        if (open_store(c, &m) == 0)
-                (void)meta_vm_each(m, offer_vm, c, NULL);
+        if (open_store(c, &m) < 0)
+                return;
+        for (enum vm_state state = 0; state < VM_STATE_MAX; state++) {
+                CC_STRV struct cc_strv names = { 0 };
+
+                if (fits(c->kind, state) &&
+                    meta_vm_names_in_state(m, vm_state_name(state), c->word, CANDIDATES_MAX, &names,
+                                           NULL) == 0)
+                        offer_all(c, &names, vm_state_name(state));
+        }
+        /* IDs are noise unless one was begun. */
+        for (enum vm_state state = 0; *c->word && state < VM_STATE_MAX; state++) {
+                CC_STRV struct cc_strv ids = { 0 };
+
+                if (fits(c->kind, state) &&
+                    meta_vm_ids_like(m, vm_state_name(state), c->word, CANDIDATES_MAX, &ids, NULL) == 0)
+                        offer_all(c, &ids, vm_state_name(state));
+        }
 }
 
 static int offer_image(void *ctx, const char *kind, struct image_record *image, struct cc_err *err)
@@ -95,25 +110,18 @@ static void offer_images(struct completion *c)
                 (void)meta_image_each(m, NULL, offer_image, c, NULL);
 }
 
-static int offer_snapshot(void *ctx, struct snapshot_record *s, struct cc_err *err)
-{
-        struct completion *c = ctx;
-
-        if (s->pending)
-                return 0;
-        if (!cc_isempty(s->name))
-                offer(c, s->name, s->config.image);
-        if (*c->word || cc_isempty(s->name))
-                offer(c, s->id, s->name);
-        return c->shown >= CANDIDATES_MAX;
-}
-
 static void offer_snapshots(struct completion *c)
 {
+        CC_STRV struct cc_strv names = { 0 };
+        CC_STRV struct cc_strv ids = { 0 };
         META struct meta *m = NULL;
 
-        if (open_store(c, &m) == 0)
-                (void)meta_snapshot_each(m, offer_snapshot, c, NULL);
+        if (open_store(c, &m) < 0)
+                return;
+        if (meta_snapshot_names(m, c->word, CANDIDATES_MAX, &names, NULL) == 0)
+                offer_all(c, &names, "snapshot");
+        if (meta_snapshot_ids_like(m, c->word, !*c->word, CANDIDATES_MAX, &ids, NULL) == 0)
+                offer_all(c, &ids, "snapshot");
 }
 
 static void offer_networks(struct completion *c)

@@ -111,6 +111,7 @@ int cli_parse(struct cli *cli, size_t argc, char *const *argv, struct cc_err *er
                         r = take_word(cli, argv[i++], err);
                 } else if (cc_streq(arg, "--")) {
                         flags = false;
+                        cli->n_plain = cli->n_args;
                         i++;
                         continue;
                 } else if (is_version_flag(cli, arg)) {
@@ -126,8 +127,11 @@ int cli_parse(struct cli *cli, size_t argc, char *const *argv, struct cc_err *er
                 if (r < 0)
                         return r;
         }
+        if (flags)
+                cli->n_plain = cli->n_args;
         cli->want_help |= cli->globals.help || !cli->cmd;
         if (cli->want_help)
                 return 0;
-        return check_count(cli->cmd, cli->n_args, err);
+        return check_count(cli->cmd, cli->cmd->flags & CMD_COMMAND ? cli->n_plain : cli->n_args,
+                           err);
 }

@@ -5,51 +5,21 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/size.h"
-#include "base/timeutil.h"
 #include "model/vm.h"
-
-static void text_or(struct cc_buf *out, const char *text, bool raw)
-{
-        cc_buf_str(out, !cc_isempty(text) ? text : raw ? "" : "-");
-}
-
-static void put_time(struct cc_buf *out, int64_t ns, bool raw)
-{
-        char text[CC_RFC3339_MAX] = "";
-
-        if (ns && raw)
-                cc_time_rfc3339(ns, text);
-        else if (ns)
-                cc_time_table(ns, text);
-        text_or(out, text, raw);
-}
-
-static void put_size(struct cc_buf *out, int64_t bytes, bool raw)
-{
-        char text[24];
-
-        if (raw) {
-                cc_buf_printf(out, "%lld", (long long)bytes);
-                return;
-        }
-        cc_size_format(bytes, text);
-        cc_buf_str(out, text);
-}
 
 static void vm_id(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->id, raw);
+        list_text(out, ((const struct vm_record *)p)->id, raw);
 }
 
 static void vm_name(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->config.name, raw);
+        list_text(out, ((const struct vm_record *)p)->config.name, raw);
 }
 
 static void vm_state(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->state, raw);
+        list_text(out, ((const struct vm_record *)p)->state, raw);
 }
 
 static void vm_cpu(const void *p, bool raw, struct cc_buf *out)
@@ -59,12 +29,12 @@ static void vm_cpu(const void *p, bool raw, struct cc_buf *out)
 
 static void vm_memory(const void *p, bool raw, struct cc_buf *out)
 {
-        put_size(out, ((const struct vm_record *)p)->config.memory, raw);
+        list_size(out, ((const struct vm_record *)p)->config.memory, raw);
 }
 
 static void vm_storage(const void *p, bool raw, struct cc_buf *out)
 {
-        put_size(out, ((const struct vm_record *)p)->config.storage, raw);
+        list_size(out, ((const struct vm_record *)p)->config.storage, raw);
 }
 
 static void vm_ip(const void *p, bool raw, struct cc_buf *out)
@@ -77,7 +47,7 @@ static void vm_ip(const void *p, bool raw, struct cc_buf *out)
                 if (vm_nic(vm, i)->network && !cc_isempty(vm_nic(vm, i)->network->ip))
                         cc_strv_add(&ips, vm_nic(vm, i)->network->ip);
         joined = cc_strv_join(&ips, ",");
-        text_or(out, joined, raw);
+        list_text(out, joined, raw);
 }
 
 static void vm_mac(const void *p, bool raw, struct cc_buf *out)
@@ -90,34 +60,35 @@ static void vm_mac(const void *p, bool raw, struct cc_buf *out)
                 if (!cc_isempty(vm_nic(vm, i)->mac))
                         cc_strv_add(&macs, vm_nic(vm, i)->mac);
         joined = cc_strv_join(&macs, ",");
-        text_or(out, joined, raw);
+        list_text(out, joined, raw);
 }
 
 static void vm_image(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->config.image, raw);
+        list_text(out, ((const struct vm_record *)p)->config.image, raw);
 }
 
 static void vm_created(const void *p, bool raw, struct cc_buf *out)
 {
-        put_time(out, ((const struct vm_record *)p)->created_at, raw);
+        list_time(out, ((const struct vm_record *)p)->created_at, raw);
 }
 
 static void vm_started(const void *p, bool raw, struct cc_buf *out)
 {
-        put_time(out, ((const struct vm_record *)p)->started_at, raw);
+        list_time(out, ((const struct vm_record *)p)->started_at, raw);
 }
 
 static void vm_hypervisor(const void *p, bool raw, struct cc_buf *out)
 {
-        text_or(out, ((const struct vm_record *)p)->hypervisor, raw);
+        list_text(out, ((const struct vm_record *)p)->hypervisor, raw);
 }
 
 static void vm_network(const void *p, bool raw, struct cc_buf *out)
 {
         const struct vm_record *vm = p;
 
-        text_or(out, cc_isempty(vm->config.network) ? vm_net_backend(vm) : vm->config.network, raw);
+        list_text(out, cc_isempty(vm->config.network) ? vm_net_backend(vm) : vm->config.network,
+                  raw);
 }
 
 static void vm_pid(const void *p, bool raw, struct cc_buf *out)
@@ -195,12 +166,11 @@ const struct list_type vm_list_type = {
         .json = to_json,
 };
 
-struct collected {
+struct printing {
         const struct config *config;
         char *const *refs;
         size_t n_refs;
-        struct vm_record *v;
-        size_t n, cap;
+        struct list_out *out;
 };
 
 bool vm_list_wanted(char *const *refs, size_t n_refs, const struct vm_record *vm)
@@ -212,45 +182,35 @@ bool vm_list_wanted(char *const *refs, size_t n_refs, const struct vm_record *vm
         return n_refs == 0;
 }
 
-static int collect(void *ctx, struct vm_record *vm, struct cc_err *err)
+static int print(void *ctx, struct vm_record *vm, struct cc_err *err)
 {
-        struct collected *c = ctx;
+        struct printing *p = ctx;
 
-        if (!vm_list_wanted(c->refs, c->n_refs, vm))
+        if (!vm_list_wanted(p->refs, p->n_refs, vm))
                 return 0;
-        if (c->n == c->cap) {
-                c->cap = c->cap ? c->cap * 2 : 64;
-                c->v = xreallocarray(c->v, c->cap, sizeof(*c->v));
-        }
-        /* The record moves: what the store gave us is zeroed, so clearing it there frees nothing.
-         */
-        c->v[c->n++] = *vm;
-        memset(vm, 0, sizeof(*vm));
+        vm_present(p->config, vm);
+        list_add(p->out, vm);
         return 0;
 }
 
 int vm_list_run(struct cli *cli, const struct list_flags *flags, char *const *refs, size_t n_refs,
                 struct cc_err *err)
 {
+        /* Only JSON shows what the brief records lack. */
+        bool whole = !flags->quiet && cc_startswith(flags->format, "json");
         ENGINE struct engine e = { 0 };
-        struct collected c = { .config = &cli->config, .refs = refs, .n_refs = n_refs };
-        const void **items = NULL;
+        LIST_OUT struct list_out *out = NULL;
+        struct printing p = { .config = &cli->config, .refs = refs, .n_refs = n_refs };
         int r = list_check(&vm_list_type, flags, err);
 
         if (r == 0)
                 r = cli_engine(cli, &e, err);
-        if (r == 0)
-                r = meta_vm_each(e.meta, collect, &c, err);
-        items = xcalloc(c.n + 1, sizeof(*items));
-        for (size_t i = 0; i < c.n; i++) {
-                vm_present(&cli->config, &c.v[i]);
-                items[i] = &c.v[i];
-        }
-        if (r == 0)
-                list_print(&vm_list_type, flags, items, c.n);
-        for (size_t i = 0; i < c.n; i++)
-                vm_record_clear(&c.v[i]);
-        free(c.v);
-        free(items);
-        return r;
+        if (r < 0)
+                return r;
+        out = p.out = list_begin(&vm_list_type, flags);
+        r = (whole ? meta_vm_each : meta_vm_each_brief)(e.meta, print, &p, err);
+        if (r < 0)
+                return r;
+        list_end(TAKE_PTR(out));
+        return 0;
 }

@@ -94,23 +94,37 @@ static int make(const char *path, mode_t mode, struct cc_err *err)
         return r;
 }
 
+void layout_dirs(const struct config *c, struct cc_strv *ret)
+{
+        static const char *const below[] = { "meta",       "locks/vm",       "locks/snap",
+                                             "locks/blob", "oci/blobs",      "oci/boot",
+                                             "oci/temp",   "cloudimg/blobs", "cloudimg/temp",
+                                             "cni/cache",  "firmware",       "snapshot/localfile" };
+
+        cc_strv_add(ret, c->root_dir);
+        for (size_t i = 0; i < CC_ARRAY_LEN(below); i++)
+                cc_strv_take(ret, cc_path_join(c->root_dir, below[i]));
+        cc_strv_add(ret, c->run_dir);
+        cc_strv_add(ret, c->log_dir);
+}
+
+mode_t layout_dir_mode(const struct config *c, const char *dir)
+{
+        CC_FREE char *meta = layout_meta_dir(c);
+
+        return cc_streq(dir, meta) ? 0700 : 0750;
+}
+
 int layout_create(const struct config *c, struct cc_err *err)
 {
-        static const char *const dirs[] = { "locks/vm",       "locks/snap",        "locks/blob",
-                                            "oci/blobs",      "oci/boot",          "oci/temp",
-                                            "cloudimg/blobs", "cloudimg/temp",     "cni/cache",
-                                            "firmware",       "snapshot/localfile" };
-        CC_FREE char *meta = layout_meta_dir(c);
-        int r = make(c->root_dir, 0750, err);
+        CC_STRV struct cc_strv dirs = { 0 };
+        const char *dir;
+        int r = 0;
 
-        if (r == 0)
-                r = make(meta, 0700, err);
-        for (size_t i = 0; i < CC_ARRAY_LEN(dirs) && r == 0; i++) {
-                CC_FREE char *path = cc_path_join(c->root_dir, dirs[i]);
-
-                r = make(path, 0750, err);
+        layout_dirs(c, &dirs);
+        cc_strv_foreach (&dirs, i, dir) {
+                if (r == 0)
+                        r = make(dir, layout_dir_mode(c, dir), err);
         }
-        if (r == 0)
-                r = make(c->run_dir, 0750, err);
-        return r == 0 ? make(c->log_dir, 0750, err) : r;
+        return r;
 }

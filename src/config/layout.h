@@ -2,6 +2,8 @@
  * function returns an owned string and touches nothing. */
 #pragma once
 
+#include <sys/types.h>
+
 #include "config/config.h"
 
 /* "cloudhypervisor", "firecracker", "qemu": the directory of a driver is given by the driver row.
@@ -23,6 +25,10 @@ char *layout_vms_dir(const struct config *c, const char *backend_dir);
 char *layout_cni_results(const struct config *c); /* root/cni/cache/results */
 char *layout_vm_run_dir(const struct config *c, const char *backend_dir, const char *id);
 char *layout_vm_log_dir(const struct config *c, const char *backend_dir, const char *id);
+
+/* Append every directory that records and locks need; and the mode that each is made with. */
+void layout_dirs(const struct config *c, struct cc_strv *ret);
+mode_t layout_dir_mode(const struct config *c, const char *dir);
 
 /* mkdir -p every directory that records and locks need (0750; meta 0700). */
 int layout_create(const struct config *c, struct cc_err *err);

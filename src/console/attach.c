@@ -7,32 +7,21 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/interrupt.h"
+#include "base/terminal.h"
 #include "console/escape.h"
 
 /* Typed bytes that wait for a guest that does not read; more are dropped, so that the detach
  * sequence is always seen. */
 #define PENDING_MAX 65536
-
-static struct termios saved;
-static const int fatal_signals[] = { SIGHUP, SIGQUIT, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL };
-
-static void restore_and_die(int sig)
-{
-        (void)tcsetattr(STDIN_FILENO, TCSANOW, &saved);
-        (void)signal(sig, SIG_DFL);
-        (void)raise(sig);
-}
 
 struct session {
         int sock;
@@ -40,45 +29,8 @@ struct session {
         bool read_only;
         unsigned char pending[PENDING_MAX];
         size_t pending_len;
-        struct sigaction old[CC_ARRAY_LEN(fatal_signals)];
-        bool raw;
+        struct cc_terminal terminal;
 };
-
-static int raw_on(struct session *s, struct cc_err *err)
-{
-        struct termios raw;
-        struct sigaction sa = { .sa_handler = restore_and_die };
-
-        if (tcgetattr(STDIN_FILENO, &saved) < 0)
-                return cc_fail_errno(err, errno, "read terminal settings");
-        for (size_t i = 0; i < CC_ARRAY_LEN(fatal_signals); i++)
-                (void)sigaction(fatal_signals[i], &sa, &s->old[i]);
-        s->raw = true;
-        raw = saved;
-        cfmakeraw(&raw);
-        if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0)
-                return cc_fail_errno(err, errno, "set terminal to raw mode");
-        return 0;
-}
-
-static void raw_off(struct session *s)
-{
-        sigset_t ttou;
-        sigset_t old;
-
-        if (!s->raw)
-                return;
-        /* Out of the foreground, changing the terminal would stop us: for ever, if a signal is what
-         * ends us. */
-        sigemptyset(&ttou);
-        sigaddset(&ttou, SIGTTOU);
-        (void)sigprocmask(SIG_BLOCK, &ttou, &old);
-        (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &saved);
-        (void)sigprocmask(SIG_SETMASK, &old, NULL);
-        for (size_t i = 0; i < CC_ARRAY_LEN(fatal_signals); i++)
-                (void)sigaction(fatal_signals[i], &s->old[i], NULL);
-        s->raw = false;
-}
 
 static int dial(const char *path, int *ret, struct cc_err *err)
 {
@@ -221,13 +173,13 @@ int console_attach(const char *socket_path, unsigned char escape, bool read_only
         s.sock = sock;
         s.escape.byte = escape;
         s.read_only = read_only;
-        rc = raw_on(&s, err);
+        rc = cc_terminal_raw(&s.terminal, err);
         if (rc == 0) {
                 console_escape_name(escape, name);
                 say("Connected to %.200s (escape sequence: %s.)\r\n", ref, name);
                 rc = run(&s, err);
                 say("\r\nDisconnected from %.200s.\r\n", ref);
         }
-        raw_off(&s);
+        cc_terminal_restore(&s.terminal);
         return rc;
 }

@@ -29,9 +29,9 @@ static bool blob_name(const char *name, const char *suffix, char hex[HEX_LEN + 1
         return cc_is_hex(hex, HEX_LEN);
 }
 
-/* Blobs below root/`dir` that are not pinned and not in `seen` yet. */
-static int scan_blobs(struct gc *gc, const char *dir, const char *suffix,
-                      const struct cc_strv *pinned, struct cc_strv *seen, struct gc_list *ret,
+/* Blobs below root/`dir` that nothing pins. The few files are asked about one by one: the pins of
+ * many VMs would be a long list. */
+static int scan_blobs(struct gc *gc, const char *dir, const char *suffix, struct gc_list *ret,
                       struct cc_err *err)
 {
         CC_FREE char *path = cc_path_join(gc->e->config->root_dir, dir);
@@ -41,15 +41,35 @@ static int scan_blobs(struct gc *gc, const char *dir, const char *suffix,
         int r = gc_names(path, &names, err);
 
         cc_strv_foreach (&names, i, name) {
-                if (!blob_name(name, suffix, hex) || gc_has(pinned, hex) || gc_has(seen, hex))
+                bool pinned = true;
+
+                if (r < 0)
+                        break;
+                if (!blob_name(name, suffix, hex))
                         continue;
-                gc_list_add(ret, hex, unreferenced, NULL);
+                r = meta_blob_pinned(gc->e->meta, hex, &pinned, err);
+                if (!pinned)
+                        gc_list_add(ret, hex, unreferenced, NULL);
         }
-        cc_strv_free(seen);
-        for (size_t i = 0; i < ret->n; i++)
-                cc_strv_add(seen, ret->v[i].id);
-        cc_strv_sort(seen);
         return r;
+}
+
+/* Drop from position `from` on what is listed before it: a kernel's blob has boot files, too. */
+static void drop_doubles(struct gc_list *l, size_t from)
+{
+        CC_STRV struct cc_strv seen = { 0 };
+        size_t kept = from;
+
+        for (size_t i = 0; i < from; i++)
+                cc_strv_add(&seen, l->v[i].id);
+        cc_strv_sort(&seen);
+        for (size_t i = from; i < l->n; i++) {
+                if (gc_has(&seen, l->v[i].id))
+                        free(l->v[i].id);
+                else
+                        l->v[kept++] = l->v[i];
+        }
+        l->n = kept;
 }
 
 /* Downloads keep their lock files, which are never removed while somebody may hold them. */
@@ -68,17 +88,51 @@ static int scan_temp(const char *dir, struct gc_list *ret, struct cc_err *err)
         return r;
 }
 
+/* Names under which files are written before they get their own (cc_publish), in `dir`. */
+static int scan_unpublished(const char *dir, struct gc_list *ret, struct cc_err *err)
+{
+        CC_STRV struct cc_strv names = { 0 };
+        const char *name;
+        int r = gc_names(dir, &names, err);
+
+        cc_strv_foreach (&names, i, name) {
+                CC_FREE char *path = cc_path_join(dir, name);
+
+                if (cc_startswith(name, ".tmp-") && gc_old(path))
+                        gc_list_add(ret, name, abandoned, TAKE_PTR(path));
+        }
+        return r;
+}
+
+static int scan_boot_dirs(struct gc *gc, struct gc_list *ret, struct cc_err *err)
+{
+        CC_FREE char *boot = cc_path_join(gc->e->config->root_dir, "oci/boot");
+        CC_STRV struct cc_strv names = { 0 };
+        const char *name;
+        int r = gc_names(boot, &names, err);
+
+        cc_strv_foreach (&names, i, name) {
+                CC_FREE char *dir = cc_path_join(boot, name);
+
+                if (r == 0 && cc_is_hex(name, HEX_LEN))
+                        r = scan_unpublished(dir, ret, err);
+        }
+        return r;
+}
+
 int gc_oci_scan(struct gc *gc, const struct gc_module *mod, struct gc_list *ret, struct cc_err *err)
 {
         CC_FREE char *temp = layout_oci_temp(gc->e->config);
-        CC_STRV struct cc_strv pinned = { 0 };
-        CC_STRV struct cc_strv seen = { 0 };
-        int r = meta_blobs(gc->e->meta, &pinned, err);
+        size_t layers;
+        int r = scan_blobs(gc, "oci/blobs", ".erofs", ret, err);
 
+        if (r < 0)
+                return r;
+        layers = ret->n;
+        r = scan_blobs(gc, "oci/boot", "", ret, err);
+        drop_doubles(ret, layers);
         if (r == 0)
-                r = scan_blobs(gc, "oci/blobs", ".erofs", &pinned, &seen, ret, err);
-        if (r == 0)
-                r = scan_blobs(gc, "oci/boot", "", &pinned, &seen, ret, err);
+                r = scan_boot_dirs(gc, ret, err);
         return r < 0 ? r : scan_temp(temp, ret, err);
 }
 
@@ -86,12 +140,8 @@ int gc_cloudimg_scan(struct gc *gc, const struct gc_module *mod, struct gc_list 
                      struct cc_err *err)
 {
         CC_FREE char *temp = layout_cloudimg_temp(gc->e->config);
-        CC_STRV struct cc_strv pinned = { 0 };
-        CC_STRV struct cc_strv seen = { 0 };
-        int r = meta_blobs(gc->e->meta, &pinned, err);
+        int r = scan_blobs(gc, "cloudimg/blobs", ".qcow2", ret, err);
 
-        if (r == 0)
-                r = scan_blobs(gc, "cloudimg/blobs", ".qcow2", &pinned, &seen, ret, err);
         return r < 0 ? r : scan_temp(temp, ret, err);
 }
 
@@ -126,16 +176,16 @@ static int bury(struct gc *gc, const char *hex, struct cc_err *err)
                 .leased_at = cc_now(),
                 .payload = "{}",
         };
-        int64_t pins = 0;
+        bool pinned = true;
         int r = meta_begin(m, META_DURABLE, err);
 
         if (r < 0)
                 return r;
         cc_id_new(lease);
-        r = meta_blob_pins(m, hex, &pins, err);
-        if (r == 0 && pins == 0)
+        r = meta_blob_pinned(m, hex, &pinned, err);
+        if (r == 0 && !pinned)
                 r = meta_tombstone_put(m, &t, err);
-        if (r < 0 || pins > 0) {
+        if (r < 0 || pinned) {
                 meta_rollback(m);
                 return r;
         }
@@ -174,7 +224,7 @@ static int collect_blob(struct gc *gc, const char *hex, char **ret_detail, int64
 {
         CC_FREE char *lock_path = layout_blob_lock(gc->e->config, hex);
         CC_CLOSE int lock = -1;
-        int64_t pins = 0;
+        bool pinned = true;
         int r = gc_lock(lock_path, &lock, err);
 
         if (r <= 0)
@@ -182,8 +232,8 @@ static int collect_blob(struct gc *gc, const char *hex, char **ret_detail, int64
         *ret_bytes = blob_bytes(gc, hex);
         *ret_detail = xasprintf("blob=%s", hex);
         if (gc->dry_run) {
-                r = meta_blob_pins(gc->e->meta, hex, &pins, err);
-                return r < 0 || pins ? r : GC_WOULD;
+                r = meta_blob_pinned(gc->e->meta, hex, &pinned, err);
+                return r < 0 || pinned ? r : GC_WOULD;
         }
         r = bury(gc, hex, err);
         if (r <= 0)

@@ -60,8 +60,9 @@ void gc_collected(struct gc *gc, const char *module, const char *id, const char 
         struct gc_report *r = gc->report;
         CC_FREE char *tag = xasprintf("gc.%s", module);
 
-        cc_info(tag, "%s %s reason=%s", would ? "would collect" : "collected", detail ? detail : id,
-                reason);
+        if (!gc->options->quiet)
+                cc_info(tag, "%s %s reason=%s", would ? "would collect" : "collected",
+                        detail ? detail : id, reason);
         r->items = xreallocarray(r->items, r->n_items + 1, sizeof(*r->items));
         r->items[r->n_items++] = (struct gc_item){
                 .module = module,

@@ -37,6 +37,7 @@ void gc_report_clear(struct gc_report *r); /* also the cleanup function */
 /* What to evict among finished snapshots: those that fail any of the criteria given. */
 struct gc_options {
         bool dry_run;
+        bool quiet;             /* no log line per item */
         bool snapshots;         /* evict at all; with no criterion: every one */
         bool snapshots_dry_run; /* dry run of the eviction alone */
         int64_t keep;           /* this many of the last used stay; -1: no criterion */

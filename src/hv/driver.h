@@ -21,7 +21,7 @@ enum {
         HV_CAP_HUGEPAGES = 1 << 4,
         HV_CAP_MERGEABLE = 1 << 5,
         HV_CAP_NO_WATCHDOG = 1 << 6, /* has a watchdog that --no-watchdog omits */
-        HV_CAP_PCI_FLAG = 1 << 7,    /* --pci is meaningful */
+        HV_CAP_PCI_FLAG = 1 << 7,    /* --pci is meaningful: hot-plug works on such machines only */
         HV_CAP_USER_NET = 1 << 8,    /* has a user-mode network stack */
         HV_CAP_DIRECT_IO = 1 << 9,
         HV_CAP_DISK_QUEUES = 1 << 10,
@@ -39,7 +39,7 @@ enum {
         HV_CAP_DEVICE_ATTACH = 1 << 22, /* on a running machine */
         HV_CAP_DISK_ATTACH = 1 << 23,
         HV_CAP_DISK_REQUEUE = 1 << 20, /* a clone may have other disk queue sizes */
-        HV_CAP_VCPU_MAX = 1 << 21,     /* knows vCPUs to plug later beside those to boot with */
+        HV_CAP_VCPU_MAX = 1 << 24,     /* knows vCPUs to plug later beside those to boot with */
 };
 
 /* What drivers take from the configuration. Strings belong to the caller. */
@@ -179,6 +179,9 @@ struct hv_attachment *hv_attachments_add(struct hv_attachments *a); /* zeroed */
 void hv_attachments_clear(struct hv_attachments *a);                /* also the cleanup function */
 #define HV_ATTACHMENTS CC_CLEANUP(hv_attachments_clear)
 
+/* What a guest must be told by its administrator where the machine does not tell it. */
+enum hv_plug_event { HV_PLUGGED, HV_NIC_PULLED, HV_DISK_PULLED };
+
 /* How long a guest may take to release a device (network.md §1). */
 #define HV_EJECT_MS 30000
 
@@ -206,7 +209,10 @@ struct hv_driver {
         const char *console_prefix; /* leading part of the kernel command line (images.md §6) */
         unsigned caps;
         size_t max_disks, max_nics;
-        size_t max_devices; /* disks and NICs together; 0: no common limit */
+        size_t max_devices;    /* disks and NICs together; 0: no common limit */
+        const char *companion; /* a program that comes with the VMM, for use by hand; NULL: none */
+        /* The oldest version without restrictions, and what older ones lack; NULL: any does. */
+        const char *full_version, *older_lacks;
 
         /* ---- required ---- */
 
@@ -247,6 +253,15 @@ struct hv_driver {
         const char *const *runtime_files;
         /* Path of the socket shown as socket_path, relative to the run dir. */
         const char *socket_name;
+        /* How the guest's agent is reached (agent.md §1), relative to the run dir: a hybrid vsock
+         * socket, or the sockets of serial ports, NULL-terminated. NULL: not this way. A machine
+         * made by an older version may lack them. */
+        const char *agent_vsock;
+        const char *const *agent_ports;
+        /* Whether a program in the guest of a live VMM has the agent's ports open: only the VMM can
+         * tell without waiting for it. NULL: ask the agent. */
+        int (*agent_open)(const struct hv_env *env, const char *run_dir, bool *ret,
+                          struct cc_err *err);
         /* The end of the guest's console that its one reader holds, of a live VMM: a connected
          * serial socket, a PTY's master or its slave; nonblocking, owned by the caller. Asked again
          * when it ends while the VMM lives. UNAVAILABLE when there is none (yet). NULL: no
@@ -267,14 +282,13 @@ struct hv_driver {
         /* What to know about the terminal of that launch, for a comment above it. */
         const char *debug_hint;
 
-        /* ---- with HV_CAP_SNAPSHOT; all but rewire, settle and sidecar required ---- */
+        /* ---- with HV_CAP_SNAPSHOT; all but can_capture, rewire, settle and sidecar required ----
+         */
 
         enum hv_file (*classify)(const char *name);
-        /* May this live VM be captured now? What was attached at run time goes to *ret_attached by
-         * the names that users see (cli.md §4.6); another obstacle (a pending eject, a device that
-         * cannot be saved) is an error. Changes nothing. */
-        int (*can_capture)(const struct hv_env *env, const char *run_dir,
-                           struct cc_strv *ret_attached, struct cc_err *err);
+        /* May this live VM, to which nothing is attached, be captured now? A pending eject or a
+         * device that cannot be saved is an error. Changes nothing. */
+        int (*can_capture)(const struct hv_env *env, const char *run_dir, struct cc_err *err);
         /* Stop the vCPUs; returns when no guest I/O is in flight. */
         int (*pause)(const struct hv_env *env, const char *run_dir, struct cc_err *err);
         /* Of a paused VM: write the driver's files into the existing empty directory `dir` (0640,
@@ -320,7 +334,9 @@ struct hv_driver {
          * answer within HV_EJECT_MS, nothing may be torn down, and it can be tried again. */
         int (*nic_remove)(const struct hv_env *env, const char *run_dir, size_t index,
                           const char *mac, struct cc_err *err);
-        /* MACs of the NICs that the machine has or is still releasing, lower case. */
+        /* MACs of the NICs that the machine has or is still releasing, lower case. Without
+         * HV_CAP_NIC_SWAP they may be those of a clone's source, and come in the order of the
+         * indices. */
         int (*nic_list)(const struct hv_env *env, const char *run_dir, struct cc_strv *ret,
                         struct cc_err *err);
 
@@ -334,7 +350,27 @@ struct hv_driver {
                       const char *key, struct cc_err *err);
         int (*attachments)(const struct hv_env *env, const char *run_dir,
                            struct hv_attachments *ret, struct cc_err *err);
+        /* The command by which a Linux guest takes note, `index` being the NIC's; caller frees.
+         * NULL: the machine tells the guest. */
+        char *(*guest_hint)(enum hv_plug_event event, size_t index);
 };
+
+/* What a capability is to users, for docs/limitations.md: one row for each of the bits above. */
+enum hv_cap_kind {
+        HV_CAP_ASKED, /* without it what asks for it is refused (UNSUPPORTED) */
+        HV_CAP_QUIET, /* without it something else happens */
+        HV_CAP_BOUND, /* having it is the limitation */
+};
+
+struct hv_cap_row {
+        unsigned cap;
+        enum hv_cap_kind kind;
+        const char *what;
+        const char *how; /* ASKED: the command or flag; QUIET: what happens without it; BOUND: what
+                            it means */
+};
+/* Row i, NULL past the end. */
+const struct hv_cap_row *hv_cap_row_at(size_t i);
 
 /* By recorded name; "" = cloud-hypervisor (older records). Unknown or not built in: UNSUPPORTED. */
 int hv_driver_find(const char *name, const struct hv_driver **ret, struct cc_err *err);
@@ -347,6 +383,10 @@ const struct hv_driver *hv_driver_at(size_t i);
 int hv_require_for(const struct hv_driver *drv, unsigned cap, const char *verb, const char *what,
                    struct cc_err *err);
 int hv_require(const struct hv_driver *drv, unsigned cap, const char *what, struct cc_err *err);
+
+/* The same for hot-plug on a machine that was created with --pci or not (HV_CAP_PCI_FLAG). */
+int hv_require_plug(const struct hv_driver *drv, unsigned cap, bool pci, const char *verb,
+                    const char *what, struct cc_err *err);
 
 /* console_open() of the driver named `driver`: what the console relay is given (its
  * console_open_fn).

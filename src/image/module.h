@@ -51,5 +51,8 @@ struct image_module {
 
         /* Extract the ELF vmlinux of a kernel file (bzImage or ELF) atomically to `dest`. */
         int (*vmlinux)(const char *kernel, const char *dest, struct cc_err *err);
+
+        /* SHA-256 of a file as lower-case hex. */
+        int (*digest)(const char *path, char ret[65], struct cc_err *err);
 };
 /* The module exports `const struct image_module cocoon_module_image`. */

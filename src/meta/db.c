@@ -34,6 +34,10 @@ static const char *const sql_text[SQL_MAX] = {
         [SQL_VM_SNAPSHOT_ADD]   = "INSERT INTO vm_snapshots(vm_id, snapshot_id) VALUES(?1, ?2)",
         [SQL_VM_SNAPSHOT_CLEAR] = "DELETE FROM vm_snapshots WHERE vm_id = ?1",
         [SQL_GONE_ADD]      = "INSERT INTO vm_gone(seq, id, name) VALUES(?1, ?2, ?3)",
+        [SQL_BLOB_PINNED]   = "SELECT 1 WHERE EXISTS(SELECT 1 FROM image_blobs WHERE hex = ?1) "
+                              "OR EXISTS(SELECT 1 FROM vm_blobs WHERE hex = ?1) "
+                              "OR EXISTS(SELECT 1 FROM snapshot_blobs WHERE hex = ?1)",
+        [SQL_SNAPSHOT_GET]  = "SELECT data FROM snapshots WHERE id = ?1",
         [SQL_TOMBSTONE_GET] = "SELECT lease_id, phase, leased_at, payload FROM tombstones "
                               "WHERE kind = ?1 AND id = ?2",
 };

@@ -50,7 +50,7 @@ static char *find_entry(const char *dir, bool (*match)(const char *), int *r, st
         return NULL;
 }
 
-static bool is_upstream_db(const char *path)
+bool meta_is_upstream_db(const char *path)
 {
         unsigned char head[100];
         CC_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -71,17 +71,23 @@ static char *find_upstream_db(const char *dir, int depth)
                 CC_FREE char *path = NULL;
                 char *hit = NULL;
 
-                if (e->d_name[0] == '.')
+                /* What an import has put aside is no evidence of anything still to import. */
+                if (e->d_name[0] == '.' || strstr(e->d_name, ".converted-"))
                         continue;
                 path = cc_path_join(dir, e->d_name);
                 if (e->d_type == DT_DIR && depth > 0)
                         hit = find_upstream_db(path, depth - 1);
-                else if (e->d_type == DT_REG && is_upstream_db(path))
+                else if (e->d_type == DT_REG && meta_is_upstream_db(path))
                         hit = TAKE_PTR(path);
                 if (hit)
                         return hit;
         }
         return NULL;
+}
+
+char *meta_find_upstream_db(const char *root)
+{
+        return find_upstream_db(root, 2);
 }
 
 static char *find_upstream_index(const char *root)
@@ -100,7 +106,7 @@ static char *find_upstream_index(const char *root)
                         if (cc_is_valid_file(path))
                                 return TAKE_PTR(path);
                 }
-        return find_upstream_db(root, 2);
+        return meta_find_upstream_db(root);
 }
 
 int meta_may_create(const struct meta *m, struct cc_err *err)

@@ -188,21 +188,7 @@ int meta_image_ref_delete(struct meta *m, const char *kind, const char *ref, str
         return r < 0 ? r : drop_unreferenced(m, kind, err);
 }
 
-int meta_blob_pins(struct meta *m, const char *hex, int64_t *ret, struct cc_err *err)
+int meta_blob_pinned(struct meta *m, const char *hex, bool *ret, struct cc_err *err)
 {
-        STMT_OWN sqlite3_stmt *s = NULL;
-        int r = meta_prepare(m,
-                             "SELECT (SELECT count(*) FROM image_blobs WHERE hex = ?1) + "
-                             "(SELECT count(*) FROM vm_blobs WHERE hex = ?1) + "
-                             "(SELECT count(*) FROM snapshot_blobs WHERE hex = ?1)",
-                             &s, err);
-
-        if (r < 0)
-                return r;
-        meta_bind(s, 1, hex);
-        r = meta_step(m, s, err);
-        if (r < 0)
-                return r;
-        *ret = sqlite3_column_int64(s, 0);
-        return 0;
+        return meta_exists(m, SQL_BLOB_PINNED, hex, NULL, ret, err);
 }

@@ -57,6 +57,8 @@ enum meta_sql {
         SQL_VM_SNAPSHOT_ADD,
         SQL_VM_SNAPSHOT_CLEAR,
         SQL_GONE_ADD,
+        SQL_BLOB_PINNED,
+        SQL_SNAPSHOT_GET,
         SQL_TOMBSTONE_GET,
         SQL_MAX
 };
@@ -138,6 +140,11 @@ int meta_seq_next(struct meta *m, int64_t *ret, struct cc_err *err);
 /* Build a complete store at m->path and make it appear in one rename. */
 int meta_create(struct meta *m, struct cc_err *err);
 
+/* The two halves of it: build a complete, empty store in the new file `path` (what an earlier try
+ * left there is removed), and remove a store with its -wal and -shm; absent is fine. */
+int meta_build(const char *path, struct cc_err *err);
+int meta_remove_db(const char *path, struct cc_err *err);
+
 struct meta_migration {
         int from; /* version that `sql` brings to from + 1 */
         const char *sql;
@@ -156,7 +163,29 @@ int meta_migrate(struct meta *m, int from, int to, const struct meta_migration *
 /* May an empty store be created here? No when the root already holds what a store would know. */
 int meta_may_create(const struct meta *m, struct cc_err *err);
 
+/* The file of an upstream SQLite store below the root, by its identity; NULL if there is none.
+ * Caller frees. */
+char *meta_find_upstream_db(const char *root);
+bool meta_is_upstream_db(const char *path);
+
+/* ---- vm.c, snapshot.c: a new row whose record is `text` word for word; `vm` and `s` are what it
+ * parses to. Times and generations stay as they are. ---- */
+int meta_vm_insert_as(struct meta *m, const struct vm_record *vm, const char *text,
+                      struct cc_err *err);
+int meta_snapshot_insert_as(struct meta *m, const struct snapshot_record *s, const char *text,
+                            struct cc_err *err);
+
 /* ---- open.c ---- */
+
+/* A store that is not open yet: paths and limits only. Ended by meta_close(). */
+struct meta *meta_new(const struct meta_open_args *args);
+
+/* Open and judge the file m->path: 1 usable, 0 there is no store (or only the debris of one),
+ * negative: refused. */
+int meta_connect(struct meta *m, int *ret_version, struct cc_err *err);
+
+/* "/a b" → "/a%20b": what a file: URI takes. Caller frees. */
+char *meta_uri_path(const char *path);
 
 /* Name of a file system that cannot carry a WAL store, NULL for all others. */
 const char *meta_refused_fs(long magic);
@@ -165,6 +194,9 @@ const char *meta_refused_fs(long magic);
 extern int (*meta_statfs)(const char *path, struct statfs *ret);
 
 /* ---- shared between record files ---- */
+
+/* Smallest text behind every text that starts with `prefix`; NULL if there is none. */
+char *meta_after_prefix(const char *prefix);
 
 /* CONFLICT when a tombstone (kind, id) exists. */
 int meta_tombstone_refuse(struct meta *m, const char *kind, const char *id, struct cc_err *err);

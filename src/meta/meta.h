@@ -20,6 +20,7 @@ struct meta_open_args {
         const char *root_dir;
         const char *run_dir;
         int64_t busy_timeout_ms; /* 0: 30 s */
+        bool existing;           /* make nothing: NOT_FOUND where a new store would be made */
 };
 
 /* Open, creating the store where state.md §2 allows it; fails closed otherwise: SCHEMA (another
@@ -65,14 +66,26 @@ int meta_vm_resolve(struct meta *m, const char *ref, char ret_id[27], struct cc_
 typedef int (*meta_vm_fn)(void *ctx, struct vm_record *vm, struct cc_err *err);
 int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
 
-/* Names of all VMs whose name starts with prefix, for completion; at most `limit`. */
+/* The same without disks, boot files, pins, snapshots and unknown keys: for tables of very many. */
+int meta_vm_each_brief(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
+
+/* Names of all VMs whose name starts with prefix, sorted; at most `limit`. */
 int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
                   struct cc_err *err);
+
+/* For completion: the same of the VMs in one state; and their IDs that start with prefix. */
+int meta_vm_names_in_state(struct meta *m, const char *state, const char *prefix, size_t limit,
+                           struct cc_strv *ret, struct cc_err *err);
+int meta_vm_ids_like(struct meta *m, const char *state, const char *prefix, size_t limit,
+                     struct cc_strv *ret, struct cc_err *err);
 
 /* IDs of all VMs, and of one driver's in one state, sorted bytewise. */
 int meta_vm_ids(struct meta *m, struct cc_strv *ret, struct cc_err *err);
 int meta_vm_ids_in_state(struct meta *m, const char *driver, const char *state, struct cc_strv *ret,
                          struct cc_err *err);
+/* IDs of one driver's VMs whose hibernation may not be finished; ask the record. */
+int meta_vm_ids_hibernating(struct meta *m, const char *driver, struct cc_strv *ret,
+                            struct cc_err *err);
 int meta_vm_exists(struct meta *m, const char *id, bool *ret, struct cc_err *err);
 
 /* Delete the row; leaves a vm_gone row for watchers. Absent is fine. */
@@ -96,8 +109,8 @@ int meta_image_get(struct meta *m, const char *kind, const char *ref, struct ima
                    struct cc_err *err);
 int meta_image_ref_delete(struct meta *m, const char *kind, const char *ref, struct cc_err *err);
 
-/* How many image digests, VMs and snapshots pin the blob. */
-int meta_blob_pins(struct meta *m, const char *hex, int64_t *ret, struct cc_err *err);
+/* Does an image, a VM or a snapshot pin the blob? */
+int meta_blob_pinned(struct meta *m, const char *hex, bool *ret, struct cc_err *err);
 
 /* IDs of snapshots, all or the unfinished ones, sorted bytewise. */
 int meta_snapshot_ids(struct meta *m, bool pending_only, struct cc_strv *ret, struct cc_err *err);
@@ -110,8 +123,13 @@ struct meta_snapshot_use {
 typedef void (*meta_snapshot_use_fn)(void *ctx, const struct meta_snapshot_use *use);
 int meta_snapshot_uses(struct meta *m, meta_snapshot_use_fn fn, void *ctx, struct cc_err *err);
 
-/* Every pinned blob (hex), sorted bytewise. */
-int meta_blobs(struct meta *m, struct cc_strv *ret, struct cc_err *err);
+/* For completion: names and IDs of finished snapshots that start with prefix, sorted, at most
+ * `limit`; `unnamed`: of those only that have no name. */
+int meta_snapshot_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
+                        struct cc_err *err);
+int meta_snapshot_ids_like(struct meta *m, const char *prefix, bool unnamed, size_t limit,
+                           struct cc_strv *ret, struct cc_err *err);
+
 /* ---- Snapshots ---- */
 
 /* Insert a new row, usually pending. CONFLICT: `snapshot name "X" already in use by <id>` (code
@@ -178,6 +196,15 @@ int meta_tombstone_each(struct meta *m, meta_tombstone_fn fn, void *ctx, struct 
 int meta_tombstone_delete(struct meta *m, const char *kind, const char *id, struct cc_err *err);
 
 /* ---- Watchers and maintenance ---- */
+
+/*
+ * Is the store sound: the file's own structure, foreign keys, and whether columns and child rows
+ * say what the records say. Each finding goes to fn as one line, at most 20 of a kind; *ret_n is
+ * how many there were. Errors: the check itself failed.
+ */
+typedef void (*meta_finding_fn)(void *ctx, const char *text);
+int meta_check(struct meta *m, meta_finding_fn fn, void *ctx, size_t *ret_n, struct cc_err *err);
+
 /* The current change number: every write of a VM row takes the next one. */
 int meta_seq(struct meta *m, int64_t *ret, struct cc_err *err);
 typedef int (*meta_gone_fn)(void *ctx, const char *id, const char *name, struct cc_err *err);

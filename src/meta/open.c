@@ -34,6 +34,18 @@ const char *meta_refused_fs(long magic)
         return NULL;
 }
 
+char *meta_uri_path(const char *path)
+{
+        CC_BUF struct cc_buf b = { 0 };
+
+        for (const char *p = path; *p; p++)
+                if (strchr("%?# ", *p) || (unsigned char)*p < ' ')
+                        cc_buf_printf(&b, "%%%02x", (unsigned)(unsigned char)*p);
+                else
+                        cc_buf_char(&b, *p);
+        return cc_buf_take(&b);
+}
+
 static int denied(struct cc_err *err)
 {
         cc_hint(err, "run as root, or choose a directory you may write with --root-dir");
@@ -164,8 +176,7 @@ static void configure(struct meta *m)
         (void)sqlite3_wal_hook(m->db, count_wal_pages, m);
 }
 
-/* 1 open and usable, 0 there is no store (or only the debris of one), negative: refused. */
-static int open_existing(struct meta *m, int *ret_version, struct cc_err *err)
+int meta_connect(struct meta *m, int *ret_version, struct cc_err *err)
 {
         int rc;
         int r = probe(m, m->path, err);
@@ -194,7 +205,7 @@ static int open_existing(struct meta *m, int *ret_version, struct cc_err *err)
 static int create_or_upgrade(struct meta *m, struct cc_err *err)
 {
         int version = META_VERSION;
-        int r = open_existing(m, &version, err);
+        int r = meta_connect(m, &version, err);
 
         if (r < 0)
                 return r;
@@ -211,7 +222,7 @@ static int create_or_upgrade(struct meta *m, struct cc_err *err)
                 r = meta_create(m, err);
         if (r < 0)
                 return r;
-        r = open_existing(m, &version, err);
+        r = meta_connect(m, &version, err);
         if (r == 0)
                 r = cc_fail(err, CC_INTERNAL, "the new store %s is not usable", m->path);
         return r < 0 ? r : 0;
@@ -230,7 +241,7 @@ static int make_dirs(const struct meta *m, const char *locks, struct cc_err *err
 
 /* Many first commands may start at once: one makes the store under meta.lock, the others look for
  * it meanwhile and need no lock once it is there. */
-static int open_store(struct meta *m, struct cc_err *err)
+static int open_store(struct meta *m, bool existing, struct cc_err *err)
 {
         int64_t deadline = cc_monotonic() + m->busy_ms * CC_NSEC_PER_MSEC;
         CC_FREE char *locks = cc_path_join(m->root, "locks");
@@ -241,11 +252,15 @@ static int open_store(struct meta *m, struct cc_err *err)
                 CC_CLOSE int lock = -1;
                 struct cc_err busy = CC_ERR_INIT;
                 int version = META_VERSION;
-                int r = open_existing(m, &version, err);
+                int r = meta_connect(m, &version, err);
 
                 if (r < 0 || (r > 0 && version == META_VERSION))
                         return r < 0 ? r : 0;
                 meta_db_close(m);
+                if (r == 0 && existing) {
+                        r = meta_may_create(m, err);
+                        return r < 0 ? r : cc_fail(err, CC_NOT_FOUND, "no store in %s yet", m->dir);
+                }
                 r = make_dirs(m, locks, err);
                 if (r < 0)
                         return r;
@@ -260,10 +275,9 @@ static int open_store(struct meta *m, struct cc_err *err)
         }
 }
 
-int meta_open(const struct meta_open_args *args, struct meta **ret, struct cc_err *err)
+struct meta *meta_new(const struct meta_open_args *args)
 {
-        META struct meta *m = xcalloc(1, sizeof(*m));
-        int r;
+        struct meta *m = xcalloc(1, sizeof(*m));
 
         m->writer_fd = -1;
         m->root = xstrdup(args->root_dir);
@@ -272,7 +286,14 @@ int meta_open(const struct meta_open_args *args, struct meta **ret, struct cc_er
         m->path = cc_path_join(m->dir, "meta.db");
         m->writer_path = cc_path_join(args->root_dir, "locks/writer.lock");
         m->busy_ms = args->busy_timeout_ms > 0 ? args->busy_timeout_ms : DEFAULT_BUSY_MS;
-        r = open_store(m, err);
+        return m;
+}
+
+int meta_open(const struct meta_open_args *args, struct meta **ret, struct cc_err *err)
+{
+        META struct meta *m = meta_new(args);
+        int r = open_store(m, args->existing, err);
+
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(m);

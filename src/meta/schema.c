@@ -19,6 +19,7 @@ static const char ddl[] =
         " seq INTEGER NOT NULL, data TEXT NOT NULL);"
         "CREATE INDEX vms_id8 ON vms(id8);"
         "CREATE INDEX vms_seq ON vms(seq);"
+        "CREATE INDEX vms_state ON vms(state, name, backend);"
         "CREATE TABLE vm_blobs(vm_id TEXT NOT NULL REFERENCES vms(id) ON DELETE CASCADE,"
         " hex TEXT NOT NULL, PRIMARY KEY(vm_id, hex)) WITHOUT ROWID;"
         "CREATE INDEX vm_blobs_hex ON vm_blobs(hex);"
@@ -93,7 +94,7 @@ static int build(const char *path, struct cc_err *err)
 }
 
 /* path and its -wal and -shm; absent is fine. */
-static int remove_db(const char *path, struct cc_err *err)
+int meta_remove_db(const char *path, struct cc_err *err)
 {
         static const char *const suffix[] = { "-wal", "-shm", "" };
         int r = 0;
@@ -106,29 +107,35 @@ static int remove_db(const char *path, struct cc_err *err)
         return r;
 }
 
-int meta_create(struct meta *m, struct cc_err *err)
+int meta_build(const char *path, struct cc_err *err)
 {
-        CC_FREE char *temp = xasprintf("%s.new", m->path);
         int fd;
-        int r = remove_db(temp, err); /* left by a killed predecessor; we hold meta.lock */
+        int r = meta_remove_db(path, err);
 
         if (r < 0)
                 return r;
         /* SQLite gives -wal and -shm the mode of the database, so this decides all three. */
-        fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
-                return cc_fail_errno(err, errno, "create store %s", temp);
+                return cc_fail_errno(err, errno, "create store %s", path);
         close(fd);
-        r = build(temp, err);
+        return build(path, err);
+}
+
+int meta_create(struct meta *m, struct cc_err *err)
+{
+        CC_FREE char *temp = xasprintf("%s.new", m->path);
+        int r = meta_build(temp, err); /* a killed predecessor left its own; we hold meta.lock */
+
         if (r == 0)
                 r = cc_failpoint("meta_init.M1", err);
         /* What a crashed initialisation of another kind left has no records (open.c checked). */
         if (r == 0)
-                r = remove_db(m->path, err);
+                r = meta_remove_db(m->path, err);
         if (r == 0)
                 r = cc_publish_file(temp, m->path, false, err);
         if (r < 0)
-                (void)remove_db(temp, NULL);
+                (void)meta_remove_db(temp, NULL);
         return r < 0 ? r : cc_failpoint("meta_init.M2", err);
 }
 

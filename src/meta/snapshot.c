@@ -27,8 +27,8 @@ static int parse(const char *text, const char *id, struct snapshot_record *ret, 
 int meta_snapshot_get(struct meta *m, const char *id, struct snapshot_record *ret,
                       struct cc_err *err)
 {
-        STMT_OWN sqlite3_stmt *s = NULL;
-        int r = meta_prepare(m, "SELECT data FROM snapshots WHERE id = ?1", &s, err);
+        STMT sqlite3_stmt *s = NULL;
+        int r = meta_stmt(m, SQL_SNAPSHOT_GET, &s, err);
 
         if (r < 0)
                 return r;
@@ -222,16 +222,14 @@ static int put_blobs(struct meta *m, const struct snapshot_record *s, struct cc_
         return r;
 }
 
-static int put_row(struct meta *m, const char *sql, const struct snapshot_record *s,
-                   struct cc_err *err)
+static int put_text(struct meta *m, const char *sql, const struct snapshot_record *s,
+                    const char *text, struct cc_err *err)
 {
         STMT_OWN sqlite3_stmt *st = NULL;
-        CC_FREE char *text = NULL;
         int r = meta_prepare(m, sql, &st, err);
 
         if (r < 0)
                 return r;
-        text = snapshot_record_text(s);
         meta_bind(st, 1, s->id);
         meta_bind(st, 2, cc_isempty(s->name) ? NULL : s->name);
         sqlite3_bind_int(st, 3, s->pending);
@@ -246,6 +244,18 @@ static int put_row(struct meta *m, const char *sql, const struct snapshot_record
         return r < 0 ? r : put_blobs(m, s, err);
 }
 
+static int put_row(struct meta *m, const char *sql, const struct snapshot_record *s,
+                   struct cc_err *err)
+{
+        CC_FREE char *text = snapshot_record_text(s);
+
+        return put_text(m, sql, s, text, err);
+}
+
+#define INSERT                                                                                     \
+        "INSERT INTO snapshots(id, name, pending, created_at, accessed_at, bytes, data) "          \
+        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+
 int meta_snapshot_insert(struct meta *m, struct snapshot_record *s, struct cc_err *err)
 {
         int r = check_row(m, s, err);
@@ -256,10 +266,17 @@ int meta_snapshot_insert(struct meta *m, struct snapshot_record *s, struct cc_er
                 return r;
         if (!s->created_at)
                 s->created_at = cc_now();
-        return put_row(m,
-                       "INSERT INTO snapshots(id, name, pending, created_at, accessed_at, bytes, "
-                       "data) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                       s, err);
+        return put_row(m, INSERT, s, err);
+}
+
+int meta_snapshot_insert_as(struct meta *m, const struct snapshot_record *s, const char *text,
+                            struct cc_err *err)
+{
+        int r = check_row(m, s, err);
+
+        if (r == 0)
+                r = meta_tombstone_refuse(m, "snapshot", s->id, err);
+        return r < 0 ? r : put_text(m, INSERT, s, text, err);
 }
 
 int meta_snapshot_update(struct meta *m, const struct snapshot_record *s, struct cc_err *err)
@@ -276,6 +293,8 @@ int meta_snapshot_update(struct meta *m, const struct snapshot_record *s, struct
 int meta_snapshot_touch(struct meta *m, const char *id, int64_t when, struct cc_err *err)
 {
         SNAPSHOT_RECORD struct snapshot_record s = SNAPSHOT_RECORD_INIT;
+        STMT_OWN sqlite3_stmt *st = NULL;
+        CC_FREE char *text = NULL;
         struct cc_err why = CC_ERR_INIT;
         int r = meta_snapshot_get(m, id, &s, &why);
 
@@ -284,7 +303,16 @@ int meta_snapshot_touch(struct meta *m, const char *id, int64_t when, struct cc_
         if (r < 0)
                 return cc_err_copy(err, &why);
         s.last_accessed_at = when;
-        return meta_snapshot_update(m, &s, err);
+        text = snapshot_record_text(&s);
+        /* Nothing that names or pins depends on it. */
+        r = meta_prepare(m, "UPDATE snapshots SET accessed_at = ?2, data = ?3 WHERE id = ?1", &st,
+                         err);
+        if (r < 0)
+                return r;
+        meta_bind(st, 1, id);
+        sqlite3_bind_int64(st, 2, when);
+        meta_bind(st, 3, text);
+        return meta_run(m, st, err);
 }
 
 /* The record of a VM is the truth, its child rows are derived: both lose the ID. */

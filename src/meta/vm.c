@@ -18,10 +18,13 @@ static int no_vm(const char *ref, struct cc_err *err)
 /* ---- reading ---- */
 
 /* Column 0 holds the record. A damaged one is an error that names the row. */
-static int parse_row(sqlite3_stmt *s, const char *id, struct vm_record *ret, struct cc_err *err)
+static int parse_row(sqlite3_stmt *s, const char *id, bool brief, struct vm_record *ret,
+                     struct cc_err *err)
 {
         const char *text = meta_text(s, 0);
-        int r = vm_record_parse(text, (size_t)sqlite3_column_bytes(s, 0), ret, err);
+        size_t n = (size_t)sqlite3_column_bytes(s, 0);
+        int r = brief ? vm_record_parse_brief(text, n, ret, err)
+                      : vm_record_parse(text, n, ret, err);
 
         return r < 0 && err ? cc_wrap(err, "store: row %s", id) : r;
 }
@@ -37,11 +40,10 @@ int meta_vm_get(struct meta *m, const char *id, struct vm_record *ret, struct cc
         r = meta_step(m, s, err);
         if (r < 0)
                 return r;
-        return r == 0 ? no_vm(id, err) : parse_row(s, id, ret, err);
+        return r == 0 ? no_vm(id, err) : parse_row(s, id, false, ret, err);
 }
 
-/* Smallest text behind every text that starts with `prefix`; NULL if there is none. */
-static char *after_prefix(const char *prefix)
+char *meta_after_prefix(const char *prefix)
 {
         CC_FREE char *end = xstrdup(prefix);
 
@@ -73,7 +75,7 @@ static int id_by(struct meta *m, enum meta_sql which, const char *key, char ret_
 
 static int id_by_prefix(struct meta *m, const char *ref, char ret_id[27], struct cc_err *err)
 {
-        CC_FREE char *end = after_prefix(ref);
+        CC_FREE char *end = meta_after_prefix(ref);
         STMT sqlite3_stmt *s = NULL;
         int r = meta_stmt(m, SQL_VM_PREFIX, &s, err);
 
@@ -177,7 +179,8 @@ static int row_keys(struct meta *m, struct row_key **ret, size_t *ret_n, struct 
         return r;
 }
 
-static int visit(struct meta *m, int64_t rowid, meta_vm_fn fn, void *ctx, struct cc_err *err)
+static int visit(struct meta *m, int64_t rowid, bool brief, meta_vm_fn fn, void *ctx,
+                 struct cc_err *err)
 {
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
         {
@@ -189,7 +192,7 @@ static int visit(struct meta *m, int64_t rowid, meta_vm_fn fn, void *ctx, struct
                 sqlite3_bind_int64(s, 1, rowid);
                 r = meta_step(m, s, err);
                 if (r > 0)
-                        r = parse_row(s, meta_text(s, 1), &vm, err);
+                        r = parse_row(s, meta_text(s, 1), brief, &vm, err);
                 else if (r == 0) /* deleted by the callback of an earlier row */
                         return 0;
                 if (r < 0)
@@ -198,7 +201,7 @@ static int visit(struct meta *m, int64_t rowid, meta_vm_fn fn, void *ctx, struct
         return fn(ctx, &vm, err);
 }
 
-int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err)
+static int each(struct meta *m, bool brief, meta_vm_fn fn, void *ctx, struct cc_err *err)
 {
         CC_FREE struct row_key *keys = NULL;
         size_t n = 0;
@@ -209,16 +212,26 @@ int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err)
                 return r;
         r = row_keys(m, &keys, &n, err);
         for (size_t i = 0; i < n && r == 0; i++)
-                r = visit(m, keys[i].rowid, fn, ctx, err);
+                r = visit(m, keys[i].rowid, brief, fn, ctx, err);
         meta_read_end(m, own);
         return r;
+}
+
+int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err)
+{
+        return each(m, false, fn, ctx, err);
+}
+
+int meta_vm_each_brief(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err)
+{
+        return each(m, true, fn, ctx, err);
 }
 
 int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
                   struct cc_err *err)
 {
         STMT_OWN sqlite3_stmt *s = NULL;
-        CC_FREE char *end = after_prefix(prefix);
+        CC_FREE char *end = meta_after_prefix(prefix);
         int r = meta_prepare(m,
                              end ? "SELECT name FROM vms WHERE name >= ?1 AND name < ?2 "
                                    "ORDER BY name LIMIT ?3"
@@ -346,22 +359,18 @@ static int sync_children(struct meta *m, const char *vm_id, const struct cc_strv
 }
 
 /* Write the row and what derives from it. 0 rows changed: NOT_FOUND. */
-static int put_row(struct meta *m, enum meta_sql which, const struct vm_record *vm,
-                   struct cc_err *err)
+static int put_text(struct meta *m, enum meta_sql which, const struct vm_record *vm,
+                    const char *text, struct cc_err *err)
 {
         STMT sqlite3_stmt *s = NULL;
-        CC_FREE char *text = NULL;
         char id8[CC_ID8_LEN + 1];
         int64_t seq;
-        int r = record_check(&vm_record_type, vm, err);
+        int r = meta_seq_next(m, &seq, err);
 
-        if (r == 0)
-                r = meta_seq_next(m, &seq, err);
         if (r == 0)
                 r = meta_stmt(m, which, &s, err);
         if (r != 0)
                 return r;
-        text = vm_record_text(vm);
         (void)snprintf(id8, sizeof(id8), "%s", vm->id);
         meta_bind(s, 1, vm->id);
         meta_bind(s, 2, id8);
@@ -381,6 +390,28 @@ static int put_row(struct meta *m, enum meta_sql which, const struct vm_record *
                 r = sync_children(m, vm->id, &vm->snapshot_ids, SQL_VM_SNAPSHOTS,
                                   SQL_VM_SNAPSHOT_CLEAR, SQL_VM_SNAPSHOT_ADD, err);
         return r;
+}
+
+static int put_row(struct meta *m, enum meta_sql which, const struct vm_record *vm,
+                   struct cc_err *err)
+{
+        CC_FREE char *text = NULL;
+        int r = record_check(&vm_record_type, vm, err);
+
+        if (r < 0)
+                return r;
+        text = vm_record_text(vm);
+        return put_text(m, which, vm, text, err);
+}
+
+int meta_vm_insert_as(struct meta *m, const struct vm_record *vm, const char *text,
+                      struct cc_err *err)
+{
+        int r = meta_need_write(m, err);
+
+        if (r == 0)
+                r = check_new(m, vm, err);
+        return r < 0 ? r : put_text(m, SQL_VM_INSERT, vm, text, err);
 }
 
 int meta_vm_insert(struct meta *m, struct vm_record *vm, struct cc_err *err)

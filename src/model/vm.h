@@ -87,9 +87,9 @@ struct vm_record {
         char *id, *hypervisor;
         char *state; /* a vm_state name, or VM_STATE_STALE in a public view */
         struct vm_config config;
-        int64_t pid;       /* shown only; stored as 0 */
-        char *socket_path; /* shown only, when running */
-        char *vsock_socket;
+        int64_t pid;        /* shown only; stored as 0 */
+        char *socket_path;  /* shown only, when running */
+        char *vsock_socket; /* shown only: of a running machine that has one */
         int64_t vsock_cid;
         char *net_backend, *netns_path, *net_bridge_dev;
         struct record_array network_configs; /* struct nic */
@@ -145,4 +145,7 @@ int vm_disks_check(const struct vm_record *vm, struct cc_err *err);
 /* Decode the stored JSON text of a row (a NUL follows its n bytes), and the reverse (caller frees).
  */
 int vm_record_parse(const char *text, size_t n, struct vm_record *ret, struct cc_err *err);
+
+/* The same without disks, boot files, pins and snapshots: not to be written back. */
+int vm_record_parse_brief(const char *text, size_t n, struct vm_record *ret, struct cc_err *err);
 char *vm_record_text(const struct vm_record *vm);

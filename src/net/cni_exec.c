@@ -25,37 +25,6 @@ extern char **environ;
 /* Plugins run iptables and the like, which a service's PATH may lack. */
 #define SBIN "/usr/local/sbin:/usr/sbin:/sbin"
 
-void cni_plugin_path(const char *configured, struct cc_strv *ret)
-{
-        static const char *const usual[] = { "/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni" };
-
-        if (configured)
-                cc_split(configured, ":", ret);
-        for (size_t i = 0; i < CC_ARRAY_LEN(usual); i++)
-                if (!cc_strv_has(ret, usual[i]))
-                        cc_strv_add(ret, usual[i]);
-}
-
-static char *find_plugin(const struct cc_strv *dirs, const char *type)
-{
-        for (size_t i = 0; i < dirs->len; i++) {
-                char *path = cc_path_join(dirs->v[i], type);
-                struct stat st;
-
-                if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
-                        return path;
-                free(path);
-        }
-        return NULL;
-}
-
-bool cni_plugin_exists(const struct cc_strv *path, const char *type)
-{
-        CC_FREE char *file = find_plugin(path, type);
-
-        return file != NULL;
-}
-
 static void make_env(const struct cni_call *call, const char *command, struct cc_strv *ret)
 {
         CC_FREE char *dirs = cc_strv_join(call->path, ":");
@@ -228,7 +197,7 @@ int cni_exec(const struct cni_call *call, const char *command, const char *type,
              const json_t *config, json_t **ret, unsigned *ret_code, struct cc_err *err)
 {
         CC_CLEANUP(cc_run_result_free) struct cc_run_result out = { 0 };
-        CC_FREE char *file = find_plugin(call->path, type);
+        CC_FREE char *file = cni_plugin_find(call->path, type);
         CC_FREE char *input = cc_json_compact(config);
         struct cc_err why = CC_ERR_INIT;
         int r = 0;

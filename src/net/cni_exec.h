@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "net/cni_path.h"
 
 /* Codes of the specification that we act on. */
 enum {
@@ -29,11 +30,6 @@ struct cni_call {
         int64_t deadline;           /* of cc_monotonic(), 0 none: cuts the time limit */
 };
 
-/* Directories that hold plugins: `configured` (':'-separated, may be NULL), then the usual ones. */
-void cni_plugin_path(const char *configured, struct cc_strv *ret);
-
-/* Is there a plugin of that name in one of the directories? */
-bool cni_plugin_exists(const struct cc_strv *path, const char *type);
 /* UNAVAILABLE: `no such plugin in DIRS`. */
 int cni_plugin_missing(const struct cc_strv *path, struct cc_err *err);
 

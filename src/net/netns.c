@@ -68,7 +68,8 @@ static int bind_new(const char *path, struct cc_err *err)
                 if (errno != EINTR)
                         return cc_fail_errno(err, errno, "wait for child");
         if (!WIFEXITED(status))
-                return cc_fail(err, CC_INTERNAL, "create network namespace %s: child died", path);
+                return cc_fail(err, CC_IO, "create network namespace %s: killed by signal %d", path,
+                               WTERMSIG(status));
         if (WEXITSTATUS(status) != 0)
                 return cc_fail_errno(err, WEXITSTATUS(status), "create network namespace %s", path);
         return 0;
@@ -99,6 +100,8 @@ int netns_create(const char *path, bool *ret_created, struct cc_err *err)
                 return r;
         r = bind_new(path, err);
         if (r < 0) {
+                /* A child that was killed may have got as far as the mount. */
+                (void)umount2(path, MNT_DETACH);
                 (void)unlink(path);
                 return r;
         }

@@ -25,6 +25,7 @@
 #include "base/interrupt.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "vm/agent.h"
 #include "vm/internal.h"
 #include "vm/snapshot.h"
 
@@ -39,6 +40,7 @@ struct capture {
         struct snapshot_record rec;
         struct cc_strv attached; /* disks, as the driver names them */
         bool hibernate;
+        bool agent; /* the guest's answers */
         int lease;
 };
 
@@ -67,49 +69,17 @@ static int passed(const struct capture *c, int n, struct cc_err *err)
         return cc_failpoint(label, err);
 }
 
-static int not_running(const struct vm_record *vm, struct cc_err *err)
-{
-        int r = cc_fail(err, CC_STATE, "vm is not running: vm %s is %s: vm not running", vm->id,
-                        vm->state);
-
-        cc_code(err, "vm_not_running");
-        return r;
-}
-
-/* The VMM is there and runs its guest. One that a killed verb left paused is woken first: its
- * guest's clock should not stand still for longer than this save takes. */
-static int check_live(struct capture *c, struct cc_err *err)
-{
-        enum hv_state state;
-        int r;
-
-        if (!vm_in_state(c->vm, VM_RUNNING))
-                return not_running(c->vm, err);
-        r = vm_is_live(c->drv, c->vm, &c->proc, err);
-        if (r == 0) {
-                cc_strset(&c->vm->state, VM_STATE_STALE);
-                return not_running(c->vm, err);
-        }
-        if (r < 0)
-                return r;
-        r = c->drv->state(&c->env, c->vm->run_dir, &state, err);
-        if (r < 0)
-                return r;
-        if (state == HV_PAUSED)
-                return c->drv->resume(&c->env, c->vm->run_dir, err);
-        if (state != HV_RUNNING)
-                return not_running(c->vm, err);
-        return 0;
-}
-
 static int check_attached(struct capture *c, struct cc_err *err)
 {
+        HV_ATTACHMENTS struct hv_attachments all = { 0 };
         CC_STRV struct cc_strv ids = { 0 };
         CC_FREE char *list = NULL;
-        int r = c->drv->can_capture(&c->env, c->vm->run_dir, &ids, err);
+        int r = c->drv->attachments ? c->drv->attachments(&c->env, c->vm->run_dir, &all, err) : 0;
 
-        if (r < 0 || ids.len == 0)
+        if (r < 0 || all.n == 0)
                 return r;
+        for (size_t i = 0; i < all.n; i++)
+                cc_strv_add(&ids, all.v[i].id);
         list = cc_strv_join(&ids, ", ");
         return cc_fail(err, CC_STATE, "vm %s has attached devices (%s): detach first", c->vm->id,
                        list);
@@ -128,10 +98,20 @@ static int guard(struct capture *c, const char *name, const char *description, s
         if (r == 0)
                 r = vm_disks_check(c->vm, err);
         if (r == 0)
-                r = check_live(c, err);
+                r = vm_check_running(c->drv, &c->env, c->vm, &c->proc, err);
         if (r == 0)
                 r = check_attached(c, err);
-        return r < 0 ? r : snap_name_free(&env, name, err);
+        /* The state of a NIC that the record does not know would fit no machine made from it. */
+        if (r == 0)
+                r = vm_drop_stray_nics(c->drv, &c->env, c->vm, err);
+        if (r == 0 && c->drv->can_capture)
+                r = c->drv->can_capture(&c->env, c->vm->run_dir, err);
+        if (r == 0)
+                r = snap_name_free(&env, name, err);
+        /* For clones, which need not look for an agent then that there is not. */
+        if (r == 0)
+                c->agent = vm_agent_present(c->e->config, c->vm);
+        return r;
 }
 
 /* What a snapshot takes of its VM: the guest-visible configuration, and how it was attached. */
@@ -235,6 +215,7 @@ static int complete_files(const struct capture *c, struct cc_err *err)
                 r = c->drv->sidecar(&c->env, c->vm->run_dir, sidecar, err);
         if (r < 0)
                 return r;
+        json_object_set_new(sidecar, VM_AGENT_KEY, json_boolean(c->agent));
         text = cc_json_pretty(sidecar);
         r = cc_publish(path, text, strlen(text), SNAP_MODE, err);
         if (r == 0)

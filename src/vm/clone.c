@@ -9,7 +9,8 @@
  *   K6  loaded, NICs and disks swapped while paused
  *   K7  resumed, swap settled
  *   K8  durable: running
- *   K9  use of the snapshot noted (in K8's transaction)
+ *   K9  locks released; the guest's agent, where there is one, gives it entropy and identity (the
+ *       use of the snapshot was noted in K8's transaction)
  *
  * As with create, everything made after K2 is derived from the row: killed anywhere, a `creating`
  * row with a free lock is left, and reconcile removes VMM, network, directories and row.
@@ -29,6 +30,7 @@
 #include "base/timeutil.h"
 #include "config/layout.h"
 #include "image/image.h"
+#include "vm/agent.h"
 #include "vm/revive.h"
 
 #define MAX_DRAWS       16
@@ -486,8 +488,25 @@ static void roll_back(struct clone *c, struct vm_proc *proc)
         cc_uninterruptible_end();
 }
 
+/* K9. The VM is complete: nobody should wait for its guest. */
+static bool settle_guest(struct clone *c)
+{
+        struct vm_guest_setup how = { .clone = true,
+                                      .identity = true,
+                                      .known = revival_agent(&c->rev) };
+        bool settled = false;
+
+        close(TAKE_FD(c->lock));
+        if (c->source_lock >= 0)
+                close(TAKE_FD(c->source_lock));
+        revival_release(&c->rev);
+        if (!c->req->no_guest_setup)
+                vm_guest_setup(c->e->config, &c->vm, &how, &settled);
+        return settled;
+}
+
 int vm_clone(struct engine *e, const struct vm_clone_request *req, struct vm_record *ret,
-             struct cc_err *err)
+             bool *ret_settled, struct cc_err *err)
 {
         CC_CLEANUP(clone_clear)
         struct clone c = {
@@ -511,8 +530,10 @@ int vm_clone(struct engine *e, const struct vm_clone_request *req, struct vm_rec
                 return r;
         }
         r = passed(&c, "clone.K8", err);
-        if (r == 0)
-                r = cc_failpoint("clone.K9", err);
+        if (r < 0)
+                return r;
+        *ret_settled = settle_guest(&c);
+        r = cc_failpoint("clone.K9", err);
         if (r < 0)
                 return r;
         vm_present(e->config, &c.vm);

@@ -30,6 +30,16 @@ struct net_env vm_net_env(const struct engine *e);
 /* Idle the network of a VM without VMM; a failure is a warning. */
 void vm_quiesce(struct engine *e, const struct vm_record *vm);
 
+/* Plumbing above the recorded NICs, of which the machine has none: removed, a failure is a warning
+ * (network.md §11). */
+void vm_reclaim_nics(struct engine *e, const struct net_provider *net, const struct vm_record *vm);
+
+/* Take out of the running machine the NICs that its record does not have: of a resize that was
+ * killed, or of one whose guest had not answered yet and whose record went on. Their plumbing stays
+ * for vm_reclaim_nics(). TIMEOUT: the guest does not release one. */
+int vm_drop_stray_nics(const struct hv_driver *drv, const struct hv_env *env,
+                       const struct vm_record *vm, struct cc_err *err);
+
 /* Best-effort removal of the driver's runtime files and console.sock. */
 void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, const char *tag);
 
@@ -165,11 +175,12 @@ int vm_stop_locked(struct engine *e, const struct hv_driver *drv, struct vm_reco
 
 /* ---- live.c ---- */
 
-/*
- * The VM under its lock, its driver and its live, running VMM, for verbs that act on one. A guest
- * that a killed verb left paused is resumed first. STATE `vm is not running: …`, code
- * "vm_not_running".
- */
+/* Is the VMM there, and does it run its guest? One that a killed verb left paused is resumed, with
+ * a warning. *proc is set for a live one. STATE `vm is not running: …`, code "vm_not_running". */
+int vm_check_running(const struct hv_driver *drv, const struct hv_env *env,
+                     const struct vm_record *vm, struct vm_proc *proc, struct cc_err *err);
+
+/* The VM under its lock, its driver and its live, running VMM, for verbs that act on one. */
 struct vm_live {
         int lock;
         struct vm_record vm;
@@ -184,16 +195,11 @@ struct vm_live {
 /* Lock and load; the VMM is not asked yet, so that a refusal by capability comes first. */
 int vm_live_open(struct engine *e, const char *id, const char *op, struct vm_live *ret,
                  struct cc_err *err);
-int vm_live_check(struct vm_live *l, struct cc_err *err);
-void vm_live_close(struct vm_live *l); /* also the cleanup function */
+int vm_live_check(struct vm_live *l, struct cc_err *err); /* vm_check_running */
+void vm_live_close(struct vm_live *l);                    /* also the cleanup function */
 #define VM_LIVE CC_CLEANUP(vm_live_close)
 
 /* ---- recover.c ---- */
-
-/* What a killed hibernate or restore left of this VM is finished or undone (state.md §8), at the
- * entry of every verb that takes the VM's lock. `vm` is updated to what was committed. */
-int vm_recover_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
-                      struct cc_err *err);
 
 /* H9-H11: end the VMM of a VM whose snapshot is complete. */
 int vm_finish_hibernate(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,

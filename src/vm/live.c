@@ -29,32 +29,38 @@ int vm_live_open(struct engine *e, const char *id, const char *op, struct vm_liv
         return 0;
 }
 
-static int not_running(const struct vm_live *l, const char *state, struct cc_err *err)
+static int not_running(const struct vm_record *vm, const char *state, struct cc_err *err)
 {
-        int r = cc_fail(err, CC_STATE, "vm is not running: vm %s is %s: vm not running", l->vm.id,
+        int r = cc_fail(err, CC_STATE, "vm is not running: vm %s is %s: vm not running", vm->id,
                         state);
 
         cc_code(err, "vm_not_running");
         return r;
 }
 
-int vm_live_check(struct vm_live *l, struct cc_err *err)
+int vm_check_running(const struct hv_driver *drv, const struct hv_env *env,
+                     const struct vm_record *vm, struct vm_proc *proc, struct cc_err *err)
 {
         enum hv_state state;
         int r;
 
-        if (!vm_in_state(&l->vm, VM_RUNNING))
-                return not_running(l, l->vm.state, err);
-        r = vm_is_live(l->drv, &l->vm, &l->proc, err);
+        if (!vm_in_state(vm, VM_RUNNING))
+                return not_running(vm, vm->state, err);
+        r = vm_is_live(drv, vm, proc, err);
         if (r <= 0)
-                return r < 0 ? r : not_running(l, VM_STATE_STALE, err);
-        r = l->drv->state(&l->env, l->vm.run_dir, &state, err);
+                return r < 0 ? r : not_running(vm, VM_STATE_STALE, err);
+        r = drv->state(env, vm->run_dir, &state, err);
         if (r < 0)
-                return cc_wrap(err, "vm %s", l->vm.id);
+                return cc_wrap(err, "vm %s", vm->id);
         if (state == HV_PAUSED) {
-                cc_warn("vm.live", "vm %s was left paused, resuming it", l->vm.id);
-                r = l->drv->resume(&l->env, l->vm.run_dir, err);
-                return r < 0 ? cc_wrap(err, "resume vm %s", l->vm.id) : 0;
+                cc_warn("vm.live", "vm %s was left paused, resuming it", vm->id);
+                r = drv->resume(env, vm->run_dir, err);
+                return r < 0 ? cc_wrap(err, "resume vm %s", vm->id) : 0;
         }
-        return state == HV_RUNNING ? 0 : not_running(l, l->vm.state, err);
+        return state == HV_RUNNING ? 0 : not_running(vm, vm->state, err);
+}
+
+int vm_live_check(struct vm_live *l, struct cc_err *err)
+{
+        return vm_check_running(l->drv, &l->env, &l->vm, &l->proc, err);
 }

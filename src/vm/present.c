@@ -42,6 +42,7 @@ void vm_present_proc(struct vm_record *vm, struct vm_proc *ret)
 
         vm->pid = 0;
         cc_strset(&vm->socket_path, NULL);
+        cc_strset(&vm->vsock_socket, NULL);
         if (!vm_in_state(vm, VM_RUNNING))
                 return;
         if (hv_driver_find(vm->hypervisor, &drv, NULL) < 0)
@@ -53,6 +54,12 @@ void vm_present_proc(struct vm_record *vm, struct vm_proc *ret)
         vm->pid = proc.pid;
         if (drv->socket_name)
                 vm->socket_path = cc_path_join(vm->run_dir, drv->socket_name);
+        if (drv->agent_vsock) {
+                CC_FREE char *path = cc_path_join(vm->run_dir, drv->agent_vsock);
+
+                if (cc_exists(path))
+                        vm->vsock_socket = TAKE_PTR(path);
+        }
         *ret = proc;
         proc = (struct vm_proc)VM_PROC_INIT;
 }

@@ -6,10 +6,11 @@
  *   R3  durable marker "staged"
  *   R4  network of a stopped VM; the VMM is gone
  *   R5  durable marker "swapping"
- *   R6  old files out, staged files in
+ *   R6  the host's end of the NICs; old files out, staged files in
  *   R7  launched, loaded, resumed
  *   R8  durable: configuration of the snapshot, running, no marker
- *   R9  staging directory gone
+ *   R9  staging directory gone, locks released; the guest's agent, where there is one, gives it
+ *       entropy
  *
  * Up to R3 a failure leaves the VM as it was. After the kill there is no way back to the guest that
  * ran: the state becomes error and the marker stays; up to R5 it still tells that the files are the
@@ -26,6 +27,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/timeutil.h"
+#include "vm/agent.h"
 #include "vm/revive.h"
 
 struct restore {
@@ -35,7 +37,9 @@ struct restore {
         struct vm_record *vm;  /* as it is */
         struct vm_record next; /* as it shall be */
         char *staging;
-        bool drifted; /* the guest's MACs are not the record's */
+        bool drifted;  /* the guest's MACs are not the record's */
+        bool requeued; /* its NICs have another number of queues */
+        bool again;    /* an earlier restore was interrupted among the files */
 };
 
 static void restore_clear(struct restore *r)
@@ -120,16 +124,30 @@ static int check_roles(const struct restore *r, struct cc_err *err)
         return 0;
 }
 
-/* The guest keeps the MACs it was saved with; host and record follow (network.md §9). */
-static void take_macs(struct restore *r)
+/* The guest keeps the NICs it was saved with: MACs, and queues by its processors. Host and record
+ * follow (network.md §9). */
+static void take_nics(struct restore *r)
 {
-        for (size_t i = 0; i < r->next.network_configs.len && i < r->rev.macs.len; i++) {
-                struct nic *nic = vm_nic(&r->next, i);
+        const struct vm_config *was = &r->vm->config;
+        const struct vm_config *is = &r->next.config;
+        int64_t most = vm_nic_queues(r->rev.drv);
+        int64_t queues = most ? most : 2 * is->cpu;
 
-                if (cc_isempty(r->rev.macs.v[i]) || cc_streq(nic->mac, r->rev.macs.v[i]))
-                        continue;
-                cc_strset(&nic->mac, r->rev.macs.v[i]);
-                r->drifted = true;
+        for (size_t i = 0; i < r->next.network_configs.len; i++) {
+                struct nic *nic = vm_nic(&r->next, i);
+                const char *mac = i < r->rev.macs.len ? r->rev.macs.v[i] : NULL;
+
+                if (!cc_isempty(mac) && !cc_streq(nic->mac, mac)) {
+                        cc_strset(&nic->mac, mac);
+                        r->drifted = true;
+                }
+                /* Queues may differ for other reasons, with which the VM ran so far. */
+                if (is->cpu != was->cpu && nic->num_queues != queues) {
+                        nic->num_queues = queues;
+                        r->requeued = true;
+                }
+                if (is->queue_size && is->queue_size != was->queue_size)
+                        nic->queue_size = is->queue_size;
         }
 }
 
@@ -159,7 +177,7 @@ static int assemble(struct restore *r, struct cc_err *err)
                 record_copy(&vm_disk_type,
                             record_array_add(&vm_disk_type, &r->next.storage_configs),
                             vm_disk_at(r->vm, i));
-        take_macs(r);
+        take_nics(r);
         e = vm_rebuild_cmdline(r->e->config, r->rev.drv, &r->next, err);
         if (e == 0)
                 e = vm_disks_check(&r->next, err);
@@ -223,7 +241,8 @@ static int mark_staged(struct restore *r, struct cc_err *err)
 {
         int e;
 
-        if (r->vm->restore_pending)
+        r->again = r->vm->restore_pending != NULL;
+        if (r->again)
                 return cc_failpoint("restore.R3", err);
         set_marker(r, RESTORE_STAGED);
         e = vm_commit(r->e, r->vm, NULL, err);
@@ -234,8 +253,6 @@ static int mark_staged(struct restore *r, struct cc_err *err)
 static int end_old(struct restore *r, struct cc_err *err)
 {
         VM_PROC struct vm_proc proc = VM_PROC_INIT;
-        struct net_env net_env = vm_net_env(r->e);
-        const struct net_provider *net = NULL;
         int live = vm_is_live(r->rev.drv, r->vm, &proc, err);
         int e = live < 0 ? live : 0;
 
@@ -249,11 +266,7 @@ static int end_old(struct restore *r, struct cc_err *err)
         if (e < 0)
                 return cc_wrap(err, "stop vm %s", r->vm->id);
         vm_remove_runtime(r->rev.drv, r->vm, "vm.restore");
-        if (r->drifted)
-                e = net_provider_find(vm_net_backend(&r->next), &net, err);
-        if (e == 0 && net)
-                e = net->recover(&net_env, &r->next, err);
-        return e < 0 ? e : cc_failpoint("restore.R4", err);
+        return cc_failpoint("restore.R4", err);
 }
 
 /* R5. */
@@ -266,6 +279,23 @@ static int mark_swapping(struct restore *r, struct cc_err *err)
         vm_set_state(r->vm, VM_ERROR);
         e = vm_commit(r->e, r->vm, "error", err);
         return e < 0 ? e : cc_failpoint("restore.R5", err);
+}
+
+/* The host's end of the NICs. Behind the marker, because a start with the old ones would fail. What
+ * an interrupted restore has changed is not known: then it is made anew, as it is for queues. */
+static int adopt_nics(struct restore *r, struct cc_err *err)
+{
+        struct net_env env = vm_net_env(r->e);
+        const struct net_provider *net = NULL;
+        int e = net_provider_find(vm_net_backend(&r->next), &net, err);
+
+        if (e < 0 || !net)
+                return e;
+        if (r->again || r->requeued)
+                return net->recover(&env, &r->next, err);
+        for (size_t i = 0; r->drifted && e == 0 && i < r->next.network_configs.len; i++)
+                e = net_adopt_mac(&env, r->vm, i, vm_nic(&r->next, i)->mac, err);
+        return e;
 }
 
 /* Everything of a snapshot that the run dir holds, except a seed disk that is not being replaced.
@@ -399,6 +429,8 @@ static int steps(struct restore *r, struct cc_err *err)
         }
         e = mark_swapping(r, err);
         if (e == 0)
+                e = adopt_nics(r, err);
+        if (e == 0)
                 e = swap(r, err);
         if (e == 0)
                 e = revive_load(r->e, &r->rev, &how, &r->next, &proc, err);
@@ -414,6 +446,15 @@ static int steps(struct restore *r, struct cc_err *err)
         if (e < 0)
                 return give_up(r, &proc, e, err);
         return cc_failpoint("restore.R8", err);
+}
+
+/* R9: the guest draws the random numbers again that it drew after the snapshot was taken. */
+static void settle_guest(const struct restore *r)
+{
+        struct vm_guest_setup how = { .known = revival_agent(&r->rev) };
+        bool settled;
+
+        vm_guest_setup(r->e->config, &r->next, &how, &settled);
 }
 
 int vm_restore(struct engine *e, const char *id, const char *ref,
@@ -447,6 +488,9 @@ int vm_restore(struct engine *e, const char *id, const char *ref,
         e2 = cc_failpoint("restore.R9", err);
         if (e2 < 0)
                 return e2;
+        close(TAKE_FD(lock));
+        revival_release(&r.rev);
+        settle_guest(&r);
         vm_present(e->config, &r.next);
         vm_record_clear(ret);
         *ret = r.next;

@@ -1,5 +1,6 @@
 /* Finding, judging and loading a snapshot. See revive.h. */
 #include "vm/revive.h"
+#include "vm/agent.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -409,6 +410,19 @@ int revive_load(struct engine *e, const struct revival *r, const struct revive_h
         *ret = proc;
         proc = (struct vm_proc)VM_PROC_INIT;
         return 0;
+}
+
+int revival_agent(const struct revival *r)
+{
+        const json_t *j = json_object_get(r->side_json, VM_AGENT_KEY);
+
+        return json_is_boolean(j) ? json_is_true(j) : -1;
+}
+
+void revival_release(struct revival *r)
+{
+        if (r->lease >= 0)
+                close(TAKE_FD(r->lease));
 }
 
 int revive_resume(struct engine *e, const struct revival *r, const struct revive_how *how,

@@ -48,6 +48,13 @@ int revival_check_base(struct engine *e, const struct revival *r, const struct v
  * nowhere else. */
 int revival_rebase(struct engine *e, const struct revival *r, const char *dir, struct cc_err *err);
 
+/* What the snapshot tells about an agent in its guest: 1 it answered when it was taken, 0 it did
+ * not, -1 nothing. */
+int revival_agent(const struct revival *r);
+
+/* Nothing of the snapshot is needed any more: others may remove it. */
+void revival_release(struct revival *r);
+
 /* Start the VMM on the staged files and load; paused, NICs and disks rewired. vm's first disks are
  * the snapshot's. `label`: passed once the process exists. On failure nothing runs. */
 struct revive_how {

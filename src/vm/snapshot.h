@@ -45,10 +45,12 @@ struct vm_clone_request {
         int64_t nics;                        /* -1: the snapshot's */
         int64_t queue_size, disk_queue_size; /* 0: the snapshot's */
         int no_direct_io;                    /* -1: the snapshot's */
+        bool no_guest_setup;                 /* the guest is left as it is */
         enum hv_restore_mode mode;
 };
+/* *ret_settled: the guest's agent has given it the new identity, so that no hints are needed. */
 int vm_clone(struct engine *e, const struct vm_clone_request *req, struct vm_record *ret,
-             struct cc_err *err);
+             bool *ret_settled, struct cc_err *err);
 
 /* Commands that make a clone's guest take over its new identity (cli.md §5.6), one a line, to be
  * pasted as a block. Caller frees. */

@@ -21,39 +21,6 @@ CREATE=(vm create --name v --memory 512M --nics 1 --network user
 	--data-disk "size=16M,fstype=none,mount=" tiny)
 RUN=(vm run "${CREATE[@]:2}")
 
-# crash LABEL ARGS...: the program dies of SIGKILL at the label.
-crash()
-{
-	local label=$1 status=0
-
-	shift
-	COCOON_FAILPOINT=$label "$COCOON" "$@" >"$T/out" 2>&1 || status=$?
-	[ $status -eq 137 ] || {
-		echo "$* at $label: status $status, wanted 137"
-		cat "$T/out"
-		return 1
-	}
-}
-
-# inject LABEL ARGS...: the step fails; the program says so and exits 1.
-inject()
-{
-	local label=$1 status=0
-
-	shift
-	COCOON_FAILPOINT=$label:error "$COCOON" "$@" >"$T/out" 2>&1 || status=$?
-	[ $status -eq 1 ] && grep -qF "injected failure at $label" "$T/out" || {
-		echo "$* at $label: status $status"
-		cat "$T/out"
-		return 1
-	}
-}
-
-db()
-{
-	sqlite3 "$T/root/meta/meta.db" "$1"
-}
-
 state_of()
 {
 	cocoon vm inspect "$1" | jq -r .state

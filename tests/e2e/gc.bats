@@ -20,23 +20,9 @@ teardown()
 
 CREATE=(vm create --name v --memory 512M --nics 0 tiny)
 
-db()
-{
-	sqlite3 "$T/root/meta/meta.db" "$1"
-}
-
 blobs()
 {
 	find "$T/root/oci/blobs" "$T/root/oci/boot" -mindepth 1 -maxdepth 1 | sort
-}
-
-crash()
-{
-	local label=$1 status=0
-
-	shift
-	COCOON_FAILPOINT=$label "$COCOON" "$@" >"$T/out" 2>&1 || status=$?
-	[ $status -eq 137 ] || { cat "$T/out" && return 1; }
 }
 
 # A store without VMs and a root without their traces.

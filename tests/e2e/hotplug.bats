@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # What is plugged into a running VM and pulled out again: NICs (the record follows), disks and shared
-# folders (never recorded). Real guests on QEMU.
+# folders (never recorded). Real guests: on QEMU, or with COCOON_TEST_DRIVER=cloud-hypervisor and COCOON_CH on
+# a host whose KVM runs them (docs/testing.md).
 
 bats_require_minimum_version 1.5.0
 load lib
@@ -8,7 +9,9 @@ load lib
 setup()
 {
 	cocoon_setup
-	need qemu-system-x86_64 mkfs.ext4 ip nft nsenter unshare jq busybox
+	need mkfs.ext4 ip nft nsenter unshare jq busybox script
+	[ "${COCOON_TEST_DRIVER:-qemu}" = qemu ] || [ -n "${COCOON_CH-}" ] || skip "a double has no guest to look into"
+	with_driver
 	with_net
 	with_tiny tiny
 	HELPER=
@@ -18,11 +21,6 @@ teardown()
 {
 	[ -z "$HELPER" ] || kill "$HELPER" 2>/dev/null || true
 	cocoon_teardown
-}
-
-field()
-{
-	cocoon vm inspect "$1" | jq -r "$2"
 }
 
 up()
@@ -37,12 +35,6 @@ devices()
 	in_net ip netns exec "cocoon-$1" ip -o link | cut -d: -f2 | tr -d ' ' | cut -d@ -f1 | grep -v '^lo$' | sort | tr '\n' ' '
 }
 
-# in_guest VM COMMAND: what the guest's shell prints.
-in_guest()
-{
-	CONSOLE_SECONDS=${SECONDS_IN_GUEST:-3} console "$1" "$2"
-}
-
 # Give the guest's NIC i the address that the record has, and ping the gateway from it.
 ping_from()
 {
@@ -50,7 +42,7 @@ ping_from()
 
 	ip=$(field "$vm" ".network_configs[$i].network.ip")
 	mac=$(field "$vm" ".network_configs[$i].mac")
-	SECONDS_IN_GUEST=6 in_guest "$vm" "d=\$(grep -l $mac /sys/class/net/*/address | cut -d/ -f5); for o in /sys/class/net/e*; do ip link set \${o##*/} down; done; ip addr flush dev \$d; ip addr add $ip/16 dev \$d; ip link set \$d up; sleep 1; ping -c 2 10.88.0.1"
+	in_guest "$vm" "d=\$(grep -l $mac /sys/class/net/*/address | cut -d/ -f5); for o in /sys/class/net/e*; do ip link set \${o##*/} down; done; ip addr flush dev \$d; ip addr add $ip/16 dev \$d; ip link set \$d up; sleep 1; ping -c 2 10.88.0.1"
 }
 
 @test "NICs 1, 3, 0, 2 with traffic on each; born without any; nothing is left" {
@@ -76,7 +68,7 @@ ping_from()
 	[ -z "$(devices "$id" | tr -d ' ')" ]
 	[ "$(field a .netns_path)" = "/var/run/netns/cocoon-$id" ]
 	run -0 in_guest a 'ls /sys/class/net | wc -w'
-	[[ $output == *$'\n1\n'* ]]
+	[ "$output" = 1 ]
 
 	cocoon vm net a --nics 2
 	run -0 ping_from a 1
@@ -106,8 +98,8 @@ ping_from()
 	[[ $output == *'required flag(s) "nics" not set'* ]]
 	run -1 cocoon vm net a --nics=-1
 	[[ $output == *"--nics must be at least 0"* ]]
-	run -1 cocoon vm net a --nics 9
-	[[ $output == *"at most 8 NICs"* ]]
+	run -1 cocoon vm net a --nics 99
+	[[ $output =~ at\ most\ [0-9]+\ NICs ]]
 	run -1 cocoon vm net a --nics 1 --keep-host-on-remove
 	[[ $output == *"unknown flag: --keep-host-on-remove"* ]]
 	run -1 cocoon vm net resize a --nics 1
@@ -150,21 +142,31 @@ ping_from()
 	[ -z "$(in_net ls /run/netns)" ]
 }
 
+# reset_guest ID: asked of the VMM itself.
+reset_guest()
+{
+	if [ "$COCOON_HYPERVISOR" = cloud-hypervisor ]; then
+		curl -fsS --unix-socket "$T/run/cloudhypervisor/$1/api.sock" -X PUT http://localhost/api/v1/vm.reboot
+		return
+	fi
+	python3 -c 'import socket,sys
+s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(4096)
+for c in (b"qmp_capabilities", b"system_reset"):
+    s.send(b"{\"execute\":\"" + c + b"\"}\n"); s.recv(4096)' "$T/run/qemu/$1/events.sock"
+}
+
 @test "a guest that does not answer keeps its NIC; after its reboot the removal succeeds" {
 	local id
 
 	up --name=a
 	id=$(field a .id)
 	cocoon vm net a --nics 2
-	in_guest a 'echo c >/proc/sysrq-trigger' || true
+	console a 'echo c >/proc/sysrq-trigger' || true
 	run -1 cocoon vm net a --nics 1
-	[[ $output == *"the guest did not release nic1 within 30 s"* ]]
+	[[ $output == *"the guest did not release "*" within 30 s"* ]]
 	[ "$(field a '.network_configs | length')" -eq 2 ]
 	[ "$(devices "$id")" = "eth0 eth1 tap${id:0:8}-0 tap${id:0:8}-1 " ]
-	python3 -c 'import socket,sys
-s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(4096)
-for c in (b"qmp_capabilities", b"system_reset"):
-    s.send(b"{\"execute\":\"" + c + b"\"}\n"); s.recv(4096)' "$T/run/qemu/$id/events.sock"
+	reset_guest "$id"
 	sleep 12
 	run -0 wait_for 60 cocoon vm net a --nics 1
 	[ "$(field a '.network_configs | length')" -eq 1 ]
@@ -195,7 +197,7 @@ for c in (b"qmp_capabilities", b"system_reset"):
 	cocoon vm disk attach b --path "$T/disk.img" --name db --readonly
 	[ "$(field b '.attached_devices.disks[0].readonly')" = true ]
 	run -0 in_guest b 'd=$(grep -l db /sys/block/*/serial | cut -d/ -f4); mount -o ro /dev/$d /mnt && cat /mnt/f'
-	[[ $output == *$'\nkept\n'* ]]
+	[ "$output" = kept ]
 	# Runtime only: a restart does not know it.
 	cocoon vm stop --force b
 	cocoon vm start b

@@ -17,10 +17,16 @@
 #                           firecracker): the real QEMU, and for the others the binary COCOON_CH or
 #                           COCOON_FC, without which their doubles stand in; call it before with_net
 # field VM FILTER           one value of vm inspect, by jq
+# db SQL                    one query of the store
+# crash LABEL ARGS...       runs the program, which must die of SIGKILL at the failpoint
+# inject LABEL ARGS...      runs the program; the step must fail, be named, and end it with status 1
 # free_port                 prints a loopback port nobody listens on
 # wait_for SECONDS CMD...   until the command succeeds; fails with its last output
 # console VM [TEXT]         what the console shows, after typing TEXT
 # wait_console VM REGEX     until the console shows it
+# in_guest VM COMMAND       what the guest's shell prints, and nothing of earlier commands
+# ask VM COMMAND            what the guest's shell answers, without what was typed and what the relay replays
+# real                      succeeds when the guest is a real one, not the play of a double
 
 bats_require_minimum_version 1.5.0
 
@@ -121,6 +127,37 @@ in_net()
 field()
 {
 	cocoon vm inspect "$1" | jq -r "$2"
+}
+
+db()
+{
+	sqlite3 "$T/root/meta/meta.db" "$1"
+}
+
+crash()
+{
+	local label=$1 status=0
+
+	shift
+	COCOON_FAILPOINT=$label "$COCOON" "$@" >"$T/out" 2>&1 || status=$?
+	[ $status -eq 137 ] || {
+		echo "$* at $label: status $status, wanted 137"
+		cat "$T/out"
+		return 1
+	}
+}
+
+inject()
+{
+	local label=$1 status=0
+
+	shift
+	COCOON_FAILPOINT=$label:error "$COCOON" "$@" >"$T/out" 2>&1 || status=$?
+	[ $status -eq 1 ] && grep -qF "injected failure at $label" "$T/out" || {
+		echo "$* at $label: status $status"
+		cat "$T/out"
+		return 1
+	}
 }
 
 need()
@@ -228,4 +265,45 @@ console_shows()
 wait_console()
 {
 	wait_for "${3:-90}" console_shows "$1" "$2"
+}
+
+in_guest()
+{
+	local mark=$RANDOM$RANDOM
+
+	: >"$T/console.out"
+	# Typed it differs from what is printed.
+	{
+		printf 'echo beg-""%s; %s; echo end-""%s\r' $mark "$2" $mark
+		wait_for 60 grep -q "^end-$mark" "$T/console.out" >&2 || true
+		printf '\035.'
+		sleep 0.3
+	} | timeout 90 script -qec "'$COCOON' vm console '$1'" /dev/null 3>&- >"$T/console.out"
+	tr -d '\r' <"$T/console.out" | sed -n "/^beg-$mark/,/^end-$mark/p" | sed '1d;$d'
+}
+
+# The markers are split so that the echo of the typing is not taken for the answer; the last one counts,
+# because the relay replays what was said before.
+ask()
+{
+	local out
+
+	for _ in 1 2 3 4 5 6; do
+		out=$(CONSOLE_SECONDS=${ASK_SECONDS:-1} console "$1" "echo BEG''IN; $2; echo EN''D")
+		if [[ $out == *BEGIN*END* ]]; then
+			out=${out##*$'BEGIN\n'}
+			printf '%s\n' "${out%%$'END'*}" | sed '/^$/d'
+			return
+		fi
+	done
+	echo "no answer: $out" >&2
+	return 1
+}
+
+real()
+{
+	case $COCOON_HYPERVISOR in
+	cloud-hypervisor) [ -n "${COCOON_CH-}" ] ;;
+	firecracker) [ -n "${COCOON_FC-}" ] ;;
+	esac
 }

@@ -32,23 +32,6 @@ boot()
 	console "$1" 'echo in-memory >/tmp/m; echo on-disk >/root/d; sync'
 }
 
-# ask VM COMMAND: what its shell answers, without what was typed and what the relay replays.
-ask()
-{
-	local out
-
-	for _ in 1 2 3 4 5 6; do
-		out=$(CONSOLE_SECONDS=1 console "$1" "echo BEG''IN; $2; echo EN''D")
-		if [[ $out == *BEGIN*END* ]]; then
-			out=${out##*$'BEGIN\n'}
-			printf '%s\n' "${out%%$'END'*}" | sed '/^$/d'
-			return
-		fi
-	done
-	echo "no answer: $out" >&2
-	return 1
-}
-
 # save NAME VM, unless the driver says that it has no snapshots.
 save()
 {

@@ -31,33 +31,9 @@ snap()
 	cocoon snapshot inspect "$1" | jq -r "$2"
 }
 
-db()
-{
-	sqlite3 "$T/root/meta/meta.db" "$1"
-}
-
 other()
 {
 	COCOON_ROOT_DIR=$T/root2 COCOON_RUN_DIR=$T/run2 COCOON_LOG_DIR=$T/log2 "$COCOON" "$@"
-}
-
-# ask VM COMMAND: its output, from the guest's shell. The markers are split so that the echo of the typing
-# is not taken for the answer.
-ask()
-{
-	local out
-
-	for _ in 1 2 3 4 5 6; do
-		out=$(CONSOLE_SECONDS=${ASK_SECONDS:-1} console "$1" "echo BEG''IN; $2; echo EN''D")
-		# The relay replays what was said before: the last answer counts.
-		if [[ $out == *BEGIN*END* ]]; then
-			out=${out##*$'BEGIN\n'}
-			printf '%s\n' "${out%%$'END'*}" | sed '/^$/d'
-			return
-		fi
-	done
-	echo "no answer: $out" >&2
-	return 1
 }
 
 boot()

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "cli/cli.h"
 #include "cli/docs.h"
+#include "cli/limits.h"
 
 static int write_page(const char *dir, const char *name, const struct cc_buf *text,
                       struct cc_err *err)
@@ -44,16 +45,20 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
 
         if (cc_streq(cli->args[0], "man"))
                 return write_manual(cli->args[1], err);
-        if (!cc_streq(cli->args[0], "markdown"))
-                return cc_fail(err, CC_USAGE, "unknown form \"%s\": want \"man\" or \"markdown\"",
+        if (cc_streq(cli->args[0], "limitations"))
+                limits_markdown(&page);
+        else if (cc_streq(cli->args[0], "markdown"))
+                docs_markdown(&page);
+        else
+                return cc_fail(err, CC_USAGE,
+                               "unknown form \"%s\": want \"man\", \"markdown\" or \"limitations\"",
                                cli->args[0]);
-        docs_markdown(&page);
         return cc_publish(cli->args[1], page.data, page.len, 0644, err);
 }
 
 const struct cmd cmd_docs = {
         .path = "__docs",
-        .args = "man|markdown PATH",
+        .args = "man|markdown|limitations PATH",
         .min = 2,
         .max = 2,
         .help = "Write the manual",

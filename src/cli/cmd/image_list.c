@@ -3,8 +3,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/size.h"
-#include "base/timeutil.h"
 #include "cli/cli.h"
 #include "cli/list.h"
 #include "image/image.h"
@@ -30,27 +28,12 @@ static void digest_text(const void *p, bool raw, struct cc_buf *out)
 
 static void size_text(const void *p, bool raw, struct cc_buf *out)
 {
-        const struct image_view *view = p;
-        char text[24];
-
-        if (raw) {
-                cc_buf_printf(out, "%lld", (long long)view->size);
-                return;
-        }
-        cc_size_format(view->size, text);
-        cc_buf_str(out, text);
+        list_size(out, ((const struct image_view *)p)->size, raw);
 }
 
 static void created_text(const void *p, bool raw, struct cc_buf *out)
 {
-        const struct image_view *view = p;
-        char text[CC_RFC3339_MAX];
-
-        if (raw)
-                cc_time_rfc3339(view->created_at, text);
-        else
-                cc_time_table(view->created_at, text);
-        cc_buf_str(out, text);
+        list_time(out, ((const struct image_view *)p)->created_at, raw);
 }
 
 static const struct list_field fields[] = {

@@ -1,8 +1,4 @@
 /* cocoon info: what this host offers. Changes nothing, opens no store. */
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/statvfs.h>
 
 #include "base/fs.h"
@@ -10,20 +6,16 @@
 #include "base/size.h"
 #include "cli/cli.h"
 #include "cli/output.h"
+#include "doctor/doctor.h"
 #include "version.h"
 
-/* Whether two nameless files in the directory can share blocks: no trace is left. */
 static const char *reflink_verdict(const char *dir)
 {
-        CC_CLOSE int a = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        CC_CLOSE int b = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        char block[4096] = "cocoon";
+        int can = doctor_reflink(dir);
 
-        if (a < 0 || b < 0)
-                return errno == ENOENT ? "unknown: the directory does not exist yet" : "unknown";
-        if (cc_write_all(a, block, sizeof(block), NULL) < 0)
-                return "unknown";
-        return ioctl(b, FICLONE, a) == 0 ? "yes" : "no";
+        if (can < 0)
+                return cc_exists(dir) ? "unknown" : "unknown: the directory does not exist yet";
+        return can ? "yes" : "no";
 }
 
 static json_t *driver_json(const struct config *config, const struct hv_driver *driver)

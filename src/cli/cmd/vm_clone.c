@@ -12,9 +12,8 @@ struct options {
         struct output_flags out;
         const char *name, *network, *bridge;
         int64_t nics, queue_size, disk_queue_size;
-        bool no_direct_io, pull;
+        bool no_direct_io, pull, no_guest_setup;
         struct cc_strv data_disk;
-        const char *unused;
 };
 
 /* What --pull fetches: the image by the digest that was recorded, so that the clone's disks fit. */
@@ -56,9 +55,11 @@ static void pull_base(struct cli *cli, struct engine *e, const struct vm_source 
                         s.config.image, got, s.config.image_digest);
 }
 
-static void show(const struct cli *cli, const struct options *o, const struct vm_record *vm)
+/* `settled`: the guest has its identity already. */
+static void show(const struct cli *cli, const struct options *o, const struct vm_record *vm,
+                 bool settled)
 {
-        CC_FREE char *hints = vm_clone_hints(vm);
+        CC_FREE char *hints = settled ? xstrdup("") : vm_clone_hints(vm);
 
         cli_success(cli, "vm.clone", "VM cloned: %s (name: %s)", vm->id, vm->config.name);
         if (output_is_json(&o->out)) {
@@ -74,7 +75,7 @@ static void show(const struct cli *cli, const struct options *o, const struct vm
                 out_json(root);
         } else if (o->out.quiet) {
                 out_line(vm->id);
-        } else {
+        } else if (!settled) {
                 out_text("# run in the clone, so that it takes over its own identity:\n");
                 out_text(hints);
         }
@@ -92,9 +93,11 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
                 .nics = opt_given(&cli->set, "nics") ? o->nics : -1,
                 .queue_size = o->queue_size,
                 .disk_queue_size = o->disk_queue_size,
+                .no_guest_setup = o->no_guest_setup,
                 .no_direct_io = opt_given(&cli->set, "no-direct-io") ? o->no_direct_io : -1,
         };
         struct cc_err why = CC_ERR_INIT;
+        bool settled = false;
         int r = source_flags_parse(&o->source, cli->n_args ? cli->args[0] : NULL, &req.source,
                                    &req.mode, err);
 
@@ -106,15 +109,15 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
                 r = cli_engine(cli, &e, err);
         if (r < 0)
                 return r;
-        r = vm_clone(&e, &req, &vm, &why);
+        r = vm_clone(&e, &req, &vm, &settled, &why);
         if (r < 0 && o->pull && cc_streq(why.code, "base_missing")) {
                 pull_base(cli, &e, &req.source);
                 why = (struct cc_err)CC_ERR_INIT;
-                r = vm_clone(&e, &req, &vm, &why);
+                r = vm_clone(&e, &req, &vm, &settled, &why);
         }
         if (r < 0)
                 return cc_err_copy(err, &why);
-        show(cli, o, &vm);
+        show(cli, o, &vm, settled);
         return 0;
 }
 
@@ -170,10 +173,8 @@ static const struct opt rows[] = {
           .refuse = OPT_LATER },
         { .name = "no-guest-setup",
           .type = OPT_BOOL,
-          AT(unused),
-          .help = "do not let the agent set up the guest",
-          .flags = OPT_HIDDEN,
-          .refuse = OPT_LATER },
+          AT(no_guest_setup),
+          .help = "leave the guest as it is, and show the commands to set it up" },
         { 0 },
 };
 
@@ -193,8 +194,10 @@ const struct cmd cmd_vm_clone = {
         .help = "Make a running VM from a snapshot",
         .long_help =
                 "The clone goes on where the snapshot was taken, as a VM of its own: with its own "
-                "name, addresses and disks. Processors, memory and storage are the snapshot's. At "
-                "the end the commands are shown that make its guest take over the new identity.",
+                "name, addresses and disks. Processors, memory and storage are the snapshot's. "
+                "Where the guest has an agent, it takes over the new name and addresses by itself, "
+                "and fresh entropy and a new machine-id; else the commands to do it by hand are "
+                "shown.",
         .examples = "cocoon vm clone --name web-2 golden\n"
                     "cocoon vm clone --from-dir /backup/golden\n",
         .opts = groups,

@@ -3,6 +3,8 @@
 
 #include "base/alloc.h"
 #include "base/interrupt.h"
+#include "base/timeutil.h"
+#include "cli/guest.h"
 #include "cli/vm_list.h"
 #include "cli/vm_watch.h"
 
@@ -42,6 +44,8 @@ static bool reached(const struct vm_record *vm, const char *what)
                 return cc_streq(vm->state, "running") && has_ip(vm);
         if (cc_streq(what, "stopped"))
                 return cc_streq(vm->state, "stopped") || cc_streq(vm->state, VM_STATE_STALE);
+        if (cc_streq(what, "agent"))
+                return cc_streq(vm->state, "running");
         return cc_streq(vm->state, what);
 }
 
@@ -98,6 +102,35 @@ static int resolve(struct cli *cli, struct options *o, struct cc_err *err)
         return 0;
 }
 
+/* Of VMs that run: none of them tells when its agent is there, so each is asked. */
+static int await_agents(struct cli *cli, const struct options *o, int64_t deadline,
+                        struct cc_err *err)
+{
+        ENGINE struct engine e = { 0 };
+        int r = cli_engine(cli, &e, err);
+
+        for (size_t i = 0; i < o->n_items && r == 0; i++) {
+                VM_RECORD struct vm_record vm = VM_RECORD_INIT;
+                VM_AGENT struct vm_agent agent = { 0 };
+                AGENT_CONN struct agent_conn conn = AGENT_CONN_INIT;
+                struct agent_dial how = { .connect_ms = INT32_MAX };
+
+                if (deadline) {
+                        int64_t left = (deadline - cc_monotonic()) / CC_NSEC_PER_MSEC;
+
+                        how.connect_ms = how.queue_ms = left > 1 ? left : 1;
+                }
+                r = cli_vm_get(cli, &e, o->items[i].id, &vm, err);
+                if (r == 0)
+                        r = vm_agent_find(&cli->config, &vm, &agent, err);
+                if (r == 0)
+                        r = agent_dial(&agent.peer, &how, &conn, err);
+                if (r == -CC_NETWORK && deadline && cc_monotonic() >= deadline - CC_NSEC_PER_SEC)
+                        return -CC_TIMEOUT;
+        }
+        return r < 0 ? cc_wrap(err, "wait") : 0;
+}
+
 static int run(struct cli *cli, void *opts, struct cc_err *err)
 {
         struct options *o = opts;
@@ -111,6 +144,7 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
                 .changed = judge,
                 .ctx = o,
         };
+        int64_t deadline = o->timeout > 0 ? cc_monotonic() + o->timeout : 0;
         char **ids = NULL;
         int r;
 
@@ -127,9 +161,11 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         o->reached = o->n_items == 0;
         if (r == 0 && !o->reached)
                 r = vm_watch_run(cli, &args, err);
+        if (r == 0 && o->reached && cc_streq(o->what, "agent"))
+                r = await_agents(cli, o, deadline, err);
         free(ids);
         free(o->items);
-        if (r == -CC_TIMEOUT && !o->reached) {
+        if (r == -CC_TIMEOUT) {
                 cli->exit_code = EXIT_TIMEOUT;
                 return cc_fail(err, CC_TIMEOUT, "wait: not %s in time", o->what);
         }
@@ -140,7 +176,7 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         return o->reached ? 0 : cc_fail(err, CC_CANCELED, "wait: interrupted");
 }
 
-static const char *const conditions[] = { "running", "stopped", "ip", "deleted", NULL };
+static const char *const conditions[] = { "running", "stopped", "ip", "agent", "deleted", NULL };
 
 static const struct opt rows[] = {
         { .name = "for",
@@ -148,7 +184,8 @@ static const struct opt rows[] = {
           .offset = offsetof(struct options, what),
           .fallback = "running",
           .metavar = "STATE",
-          .help = "running, stopped, ip (running with a known address) or deleted",
+          .help = "running, stopped, ip (running with a known address), agent (its guest's agent "
+                  "answers) or deleted",
           .values = conditions },
         { .name = "timeout",
           .type = OPT_DURATION,

@@ -1,8 +1,7 @@
 /*
  * From a running machine to files (cloud-hypervisor.md §4.7). The VMM writes config.json,
- * state.json and memory-ranges itself; what is ours to know is when it must not: with something
- * attached that no other machine could have, or with a device removed that the guest has not let go
- * of.
+ * state.json and memory-ranges itself; what is ours to know is when it must not: with a device
+ * removed that the guest has not let go of.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -16,9 +15,6 @@
 #include "hv/ch/api.h"
 #include "hv/ch/ch.h"
 
-/* What carries the serials and ids that hot-plug gives (cli.md §4.6). */
-#define ATTACHED_DISK "cocoon-disk-"
-
 enum hv_file ch_classify(const char *name)
 {
         if (cc_streq(name, CH_CONFIG_JSON) || cc_streq(name, CH_STATE_JSON))
@@ -29,25 +25,6 @@ enum hv_file ch_classify(const char *name)
 static const char *id_of(const json_t *device)
 {
         return json_string_value(json_object_get(device, "id"));
-}
-
-/* Devices plugged in at run time, by the ids that users gave or saw. */
-static void list_attached(const json_t *config, struct cc_strv *ret)
-{
-        static const struct {
-                const char *list, *prefix;
-        } rows[] = { { "fs", "" }, { "devices", "" }, { "disks", ATTACHED_DISK } };
-
-        for (size_t k = 0; k < CC_ARRAY_LEN(rows); k++) {
-                const json_t *list = json_object_get(config, rows[k].list);
-
-                for (size_t i = 0; i < json_array_size(list); i++) {
-                        const char *id = id_of(json_array_get(list, i));
-
-                        if (cc_startswith(id ? id : "", rows[k].prefix))
-                                cc_strv_add(ret, id ? id : rows[k].list);
-                }
-        }
 }
 
 static bool config_has(const json_t *config, const char *id)
@@ -84,17 +61,13 @@ static int check_pending(const json_t *info, struct cc_err *err)
         return 0;
 }
 
-int ch_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
-                   struct cc_err *err)
+int ch_can_capture(const struct hv_env *env, const char *run_dir, struct cc_err *err)
 {
         CH_INFO struct ch_info info = { .state = CH_UNKNOWN };
         int r = ch_get_info(run_dir, CH_API_MS, &info, err);
 
         (void)env;
-        if (r < 0)
-                return r;
-        list_attached(json_object_get(info.body, "config"), ret_attached);
-        return ret_attached->len ? 0 : check_pending(info.body, err);
+        return r < 0 ? r : check_pending(info.body, err);
 }
 
 /* The VMM's umask is 077; a snapshot's files may be read by the group. */

@@ -15,8 +15,8 @@
 #include "hv/ch/install.h"
 #include "hv/launch.h"
 
-/* With a console, a balloon and a watchdog, which is what a machine has by default. */
-#define MAX_DISKS (CH_SLOTS - 4)
+/* With rng, console, balloon, watchdog and vsock, which is what a machine has by default. */
+#define MAX_DISKS (CH_SLOTS - 5)
 /* With one disk. */
 #define MAX_NICS  (MAX_DISKS - 1)
 
@@ -183,6 +183,7 @@ const struct hv_driver hv_driver_ch = {
                 HV_CAP_FS_ATTACH | HV_CAP_DEVICE_ATTACH | HV_CAP_DISK_ATTACH,
         .max_disks = MAX_DISKS,
         .max_nics = MAX_NICS,
+        .companion = "ch-remote",
         .probe = probe,
         .version = version,
         .check = check,
@@ -203,6 +204,7 @@ const struct hv_driver hv_driver_ch = {
         .vacant = vacant,
         .runtime_files = ch_runtime_files,
         .socket_name = CH_API_SOCK,
+        .agent_vsock = CH_VSOCK_SOCK,
         .console_open = console_open,
         .debug = ch_debug,
         .nic_add = ch_nic_add,

@@ -10,6 +10,7 @@
 #define CH_API_SOCK    "api.sock"
 #define CH_API_LOCK    "api.sock.lock" /* the VMM's own, held for life since v53; never removed */
 #define CH_SERIAL_SOCK "serial.sock"   /* UEFI machines: the relay holds it */
+#define CH_VSOCK_SOCK  "vsock.uds"     /* the way to the guest's agent */
 #define CH_PID         "ch.pid"
 #define CH_LOG         "cloud-hypervisor.log"
 
@@ -20,7 +21,7 @@ int ch_find(const char *run_dir, const char *log_dir, uint64_t starttime, struct
 
 /* host.c: what a machine's configuration takes from the host. */
 struct ch_host_facts {
-        char *firmware, *api_socket, *serial_socket;
+        char *firmware, *api_socket, *serial_socket, *vsock_socket;
         int *cpus;
         size_t n_cpus;
 };
@@ -68,8 +69,7 @@ int ch_stop(const struct hv_env *env, const char *run_dir, struct vm_proc *proc,
 
 /* capture.c: from a running machine to files. */
 enum hv_file ch_classify(const char *name);
-int ch_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
-                   struct cc_err *err);
+int ch_can_capture(const struct hv_env *env, const char *run_dir, struct cc_err *err);
 int ch_capture(const struct hv_env *env, const char *run_dir, const struct vm_proc *proc,
                const char *dir, struct cc_strv *ret_disks, struct cc_err *err);
 int ch_sidecar(const struct hv_env *env, const char *run_dir, json_t *sidecar, struct cc_err *err);

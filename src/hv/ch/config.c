@@ -106,7 +106,8 @@ static int make_memory(const struct vm_spec *spec, struct ch_config *c, struct c
 /* Every virtio device takes a slot; a console that is off is none, rng always is one. */
 static int check_slots(const struct ch_config *c, struct cc_err *err)
 {
-        size_t fixed = 1u + (c->console != CH_TTY_OFF) + (c->balloon > 0) + c->watchdog;
+        size_t fixed = 1u + (c->console != CH_TTY_OFF) + (c->balloon > 0) + c->watchdog +
+                       (c->vsock_socket != NULL);
 
         if (c->n_disks + c->n_nets + fixed <= CH_SLOTS)
                 return 0;
@@ -131,6 +132,7 @@ int ch_config_make(const struct vm_spec *spec, const struct ch_host *host, struc
                 .serial = direct ? CH_TTY_OFF : CH_TTY_SOCKET,
                 .serial_socket = direct ? NULL : host->serial_socket,
                 .console = direct ? CH_TTY_PTY : CH_TTY_OFF,
+                .vsock_socket = host->vsock_socket,
                 .cpus = host->cpus,
                 .n_cpus = host->n_cpus,
         };
@@ -170,6 +172,7 @@ void ch_config_on_terminal(struct ch_config *c)
 
         c->api_socket = NULL;
         c->serial_socket = NULL;
+        c->vsock_socket = NULL;
         c->serial = direct ? CH_TTY_OFF : CH_TTY_TTY;
         c->console = direct ? CH_TTY_TTY : CH_TTY_OFF;
 }

@@ -14,6 +14,7 @@
 #define CH_SERIAL_LEN    20 /* virtio-blk's serial field */
 #define CH_VCPUS_MAX     254
 #define CH_BALLOON_MIN   (INT64_C(256) << 20)
+#define CH_VSOCK_CID     3 /* of every guest: each has a socket of its own */
 #define CH_NET_ID_PREFIX "cocoon-net-"
 
 enum ch_tty { CH_TTY_OFF, CH_TTY_PTY, CH_TTY_TTY, CH_TTY_SOCKET };
@@ -50,7 +51,8 @@ struct ch_config {
         int64_t balloon; /* bytes, 0: none */
         enum ch_tty serial, console;
         const char *serial_socket;
-        const int *cpus; /* the host CPUs we may use */
+        const char *vsock_socket; /* NULL: no vsock */
+        const int *cpus;          /* the host CPUs we may use */
         size_t n_cpus;
         struct cc_strv own;
 };
@@ -60,7 +62,7 @@ void ch_config_clear(struct ch_config *c); /* also the cleanup function */
 /* What the host adds to a spec. Borrowed. */
 struct ch_host {
         const char *firmware; /* for machines without a kernel */
-        const char *api_socket, *serial_socket;
+        const char *api_socket, *serial_socket, *vsock_socket;
         int64_t online_cpus;
         const int *cpus; /* our affinity mask as a list; may be empty */
         size_t n_cpus;

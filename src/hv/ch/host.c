@@ -19,6 +19,7 @@ void ch_host_facts_clear(struct ch_host_facts *f)
         free(f->firmware);
         free(f->api_socket);
         free(f->serial_socket);
+        free(f->vsock_socket);
         free(f->cpus);
         memset(f, 0, sizeof(*f));
 }
@@ -51,11 +52,13 @@ void ch_host_facts(const struct hv_env *env, const struct vm_spec *spec,
         facts->firmware = firmware_path(env);
         facts->api_socket = cc_path_join(run_dir, CH_API_SOCK);
         facts->serial_socket = cc_path_join(run_dir, CH_SERIAL_SOCK);
+        facts->vsock_socket = cc_path_join(run_dir, CH_VSOCK_SOCK);
         allowed_cpus(facts);
         *ret = (struct ch_host){
                 .firmware = facts->firmware,
                 .api_socket = facts->api_socket,
                 .serial_socket = facts->serial_socket,
+                .vsock_socket = facts->vsock_socket,
                 .online_cpus = sysconf(_SC_NPROCESSORS_ONLN),
                 .cpus = facts->cpus,
                 .n_cpus = facts->n_cpus,

@@ -2,16 +2,13 @@
 #include "hv/ch/install.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/alloc.h"
-#include "base/fs.h"
 #include "base/json.h"
 #include "base/proc.h"
-#include "base/timeutil.h"
+#include "hv/binary.h"
 
 #define DEFAULT_BINARY "cloud-hypervisor"
 #define CACHE_NAME     "ch-install.json"
@@ -62,9 +59,9 @@ int ch_version_parse(const char *text, struct ch_install *ret)
         return 0;
 }
 
-static int ask(struct ch_install *i, struct cc_err *err)
+static int ask(const char *binary, struct ch_install *i, struct cc_err *err)
 {
-        const char *const argv[] = { i->binary, "--version", NULL };
+        const char *const argv[] = { binary, "--version", NULL };
         CC_FREE char *text = NULL;
         int r = cc_run_ok(argv, ASK_MS, &text, err);
 
@@ -74,81 +71,50 @@ static int ask(struct ch_install *i, struct cc_err *err)
                 return cc_fail(
                         err, CC_UNAVAILABLE,
                         "cloud-hypervisor: %s does not look like Cloud Hypervisor: \"%.60s\"",
-                        i->binary, text);
+                        binary, text);
         return 0;
 }
 
-static int64_t mtime_ns(const struct stat *st)
+/* True if the remembered answer is complete; then *i is, too. */
+static bool recall(const struct hv_binary *b, const char *cache_dir, struct ch_install *i)
 {
-        return st->st_mtim.tv_sec * CC_NSEC_PER_SEC + st->st_mtim.tv_nsec;
-}
-
-/* True if the cache speaks of exactly this file; then *i is complete. */
-static bool cache_read(const char *path, const struct stat *st, struct ch_install *i)
-{
-        CC_FREE char *text = NULL;
-        CC_JSON json_t *j = NULL;
-        const char *binary = NULL;
+        CC_JSON json_t *j = hv_binary_recall(b, cache_dir, CACHE_NAME);
         const char *version = NULL;
-        int64_t mtime = 0;
-        int64_t size = 0;
-        size_t n = 0;
 
-        if (cc_read_file(path, 16384, &text, &n, NULL) < 0 ||
-            cc_json_parse(text, n, path, &j, NULL) < 0 ||
-            cc_json_str(j, "binary", &binary, NULL) < 0 ||
-            cc_json_str(j, "version", &version, NULL) < 0 ||
-            cc_json_int(j, "mtime_ns", &mtime, NULL) < 0 ||
-            cc_json_int(j, "size", &size, NULL) < 0 ||
+        if (!j || cc_json_str(j, "version", &version, NULL) < 0 ||
             cc_json_int(j, "major", &i->major, NULL) < 0 ||
-            cc_json_int(j, "minor", &i->minor, NULL) < 0)
-                return false;
-        if (!cc_streq(binary, i->binary) || mtime != mtime_ns(st) || size != st->st_size ||
-            !version || strlen(version) > VERSION_MAX)
+            cc_json_int(j, "minor", &i->minor, NULL) < 0 || !version ||
+            strlen(version) > VERSION_MAX)
                 return false;
         i->version = xstrdup(version);
         return true;
 }
 
-static void cache_write(const char *path, const struct stat *st, const struct ch_install *i)
+static void remember(const struct hv_binary *b, const char *cache_dir, const struct ch_install *i)
 {
-        CC_JSON json_t *j =
-                json_pack("{s:s, s:I, s:I, s:s, s:I, s:I}", "binary", i->binary, "mtime_ns",
-                          (json_int_t)mtime_ns(st), "size", (json_int_t)st->st_size, "version",
-                          i->version, "major", (json_int_t)i->major, "minor", (json_int_t)i->minor);
-        CC_FREE char *text = NULL;
+        CC_JSON json_t *j = json_pack("{s:s, s:I, s:I}", "version", i->version, "major",
+                                      (json_int_t)i->major, "minor", (json_int_t)i->minor);
 
-        if (!j)
-                return; /* a path that is not UTF-8: simply not cached */
-        text = cc_json_pretty(j);
-        (void)cc_publish(path, text, strlen(text), 0644, NULL);
+        hv_binary_remember(b, cache_dir, CACHE_NAME, j);
 }
 
 int ch_install_find(const char *binary, const char *cache_dir, struct ch_install *ret,
                     struct cc_err *err)
 {
         CH_INSTALL struct ch_install i = { 0 };
-        CC_FREE char *path = cc_isempty(cache_dir) ? NULL : cc_path_join(cache_dir, CACHE_NAME);
-        struct stat st;
-        int r;
+        HV_BINARY struct hv_binary b = { 0 };
+        int r = hv_binary_find("cloud-hypervisor", cc_isempty(binary) ? DEFAULT_BINARY : binary,
+                               "install cloud-hypervisor or set ch_binary", &b, err);
 
-        if (cc_isempty(binary))
-                binary = DEFAULT_BINARY;
-        i.binary = cc_find_program(binary);
-        if (!i.binary) {
-                (void)cc_fail(err, CC_UNAVAILABLE, "cloud-hypervisor: %s not found", binary);
-                cc_hint(err, "install cloud-hypervisor or set ch_binary");
-                return -CC_UNAVAILABLE;
-        }
-        if (stat(i.binary, &st) < 0)
-                return cc_fail_errno(err, errno, "cloud-hypervisor: %s", i.binary);
-        if (!path || !cache_read(path, &st, &i)) {
-                r = ask(&i, err);
+        if (r < 0)
+                return r;
+        if (!recall(&b, cache_dir, &i)) {
+                r = ask(b.path, &i, err);
                 if (r < 0)
                         return r;
-                if (path)
-                        cache_write(path, &st, &i);
+                remember(&b, cache_dir, &i);
         }
+        i.binary = TAKE_PTR(b.path);
         if (i.major < CH_MIN_MAJOR || (i.major == CH_MIN_MAJOR && i.minor < CH_MIN_MINOR))
                 return cc_fail(err, CC_UNAVAILABLE,
                                "cloud-hypervisor: %s is version %s, need >= %d.%d", i.binary,

@@ -161,7 +161,7 @@ static int patch(json_t *config, const struct vm_spec *spec, const struct hv_loa
         if (r == 0)
                 r = patch_line(config, "console", c->kernel ? "Pty" : "Off", NULL, err);
         if (r == 0 && json_is_object(vsock)) {
-                CC_FREE char *socket = cc_path_join(spec->run_dir, "vsock.uds");
+                CC_FREE char *socket = cc_path_join(spec->run_dir, CH_VSOCK_SOCK);
 
                 r = set_str(vsock, "socket", socket, err);
         }
@@ -181,7 +181,7 @@ static int rewrite_config(const struct vm_spec *spec, const struct hv_load *how,
         if (r < 0)
                 return r;
         text = cc_json_pretty(config);
-        return cc_publish(path, text, strlen(text), 0600, err);
+        return cc_replace(path, text, strlen(text), 0600, err);
 }
 
 /* ---- restoring ---- */

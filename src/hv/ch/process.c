@@ -28,7 +28,7 @@
 /* Left behind by a VMM that was killed; a leftover makes the next one fail with "address in use".
  */
 const char *const ch_runtime_files[] = {
-        CH_API_SOCK, CH_SERIAL_SOCK, "console.sock", "vsock.uds", CH_PID, "cmdline", NULL,
+        CH_API_SOCK, CH_SERIAL_SOCK, "console.sock", CH_VSOCK_SOCK, CH_PID, "cmdline", NULL,
 };
 
 /* The log of the start before this one is often the one that explains. */

@@ -160,6 +160,14 @@ static int add_all(struct cc_strv *argv, const struct ch_config *c, struct cc_er
                 cc_strv_addf(argv, "size=%lld,deflate_on_oom=on,free_page_reporting=on",
                              (long long)c->balloon);
         }
+        if (c->vsock_socket && r == 0) {
+                CC_BUF struct cc_buf b = { 0 };
+
+                cc_strv_add(argv, "--vsock");
+                cc_buf_printf(&b, "cid=%d,", CH_VSOCK_CID);
+                r = add_value(&b, "socket", c->vsock_socket, err);
+                cc_strv_take(argv, cc_buf_take(&b));
+        }
         return r < 0 ? r : add_lines(argv, c, err);
 }
 
@@ -276,6 +284,9 @@ int ch_config_json(const struct ch_config *c, json_t **ret, struct cc_err *err)
         CC_JSON json_t *nets = json_array();
         json_t *serial = tty_json(c->serial, c->serial_socket);
         json_t *payload = payload_json(c);
+        CC_JSON json_t *vsock = c->vsock_socket ? json_pack("{s:i, s:s}", "cid", CH_VSOCK_CID,
+                                                            "socket", c->vsock_socket)
+                                                : NULL;
         json_t *item;
         json_t *j;
         int r = 0;
@@ -290,7 +301,7 @@ int ch_config_json(const struct ch_config *c, json_t **ret, struct cc_err *err)
                 if (r == 0)
                         json_array_append_new(nets, item);
         }
-        if (r < 0 || !serial || !payload) {
+        if (r < 0 || !serial || !payload || (c->vsock_socket && !vsock)) {
                 json_decref(serial);
                 json_decref(payload);
                 return r < 0 ? r : finish(NULL, "machine", ret, err);
@@ -305,6 +316,8 @@ int ch_config_json(const struct ch_config *c, json_t **ret, struct cc_err *err)
                 json_object_set_new(j, "balloon",
                                     json_pack("{s:I, s:b, s:b}", "size", (json_int_t)c->balloon,
                                               "deflate_on_oom", 1, "free_page_reporting", 1));
+        if (vsock)
+                json_object_set(j, "vsock", vsock);
         json_object_set_new(j, "serial", serial);
         json_object_set_new(j, "console", tty_json(c->console, NULL));
         return finish(j, "machine", ret, err);

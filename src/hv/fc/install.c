@@ -2,21 +2,18 @@
 #include "hv/fc/install.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <linux/io_uring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/fs.h"
 #include "base/json.h"
 #include "base/proc.h"
-#include "base/timeutil.h"
+#include "hv/binary.h"
 
 #define CACHE_NAME  "fc-install.json"
 #define ASK_MS      10000
@@ -116,9 +113,9 @@ bool fc_io_uring_usable(void)
         return fd >= 0 && uname(&u) == 0 && fc_kernel_has_io_uring(u.release);
 }
 
-static int ask(struct fc_install *i, struct cc_err *err)
+static int ask(const char *binary, struct fc_install *i, struct cc_err *err)
 {
-        const char *const argv[] = { i->binary, "--version", NULL };
+        const char *const argv[] = { binary, "--version", NULL };
         CC_FREE char *text = NULL;
         int r = cc_run_ok(argv, ASK_MS, &text, err);
 
@@ -127,81 +124,51 @@ static int ask(struct fc_install *i, struct cc_err *err)
         if (fc_version_parse(text, i) < 0) {
                 text[strcspn(text, "\n")] = '\0';
                 return cc_fail(err, CC_UNAVAILABLE,
-                               "firecracker: %s does not look like Firecracker: \"%.60s\"",
-                               i->binary, text);
+                               "firecracker: %s does not look like Firecracker: \"%.60s\"", binary,
+                               text);
         }
         return 0;
 }
 
-static int64_t mtime_ns(const struct stat *st)
+/* True if the remembered answer is a version; then *i has it. */
+static bool recall(const struct hv_binary *b, const char *cache_dir, struct fc_install *i)
 {
-        return st->st_mtim.tv_sec * CC_NSEC_PER_SEC + st->st_mtim.tv_nsec;
-}
-
-/* True if the cache speaks of exactly this file; then *i has its version. */
-static bool cache_read(const char *path, const struct stat *st, struct fc_install *i)
-{
-        CC_FREE char *text = NULL;
+        CC_JSON json_t *j = hv_binary_recall(b, cache_dir, CACHE_NAME);
         CC_FREE char *line = NULL;
-        CC_JSON json_t *j = NULL;
-        const char *binary = NULL;
         const char *version = NULL;
-        int64_t mtime = 0;
-        int64_t size = 0;
-        size_t n = 0;
 
-        if (cc_read_file(path, 4096, &text, &n, NULL) < 0 ||
-            cc_json_parse(text, n, path, &j, NULL) < 0 ||
-            cc_json_str(j, "binary", &binary, NULL) < 0 ||
-            cc_json_str(j, "version", &version, NULL) < 0 ||
-            cc_json_int(j, "mtime_ns", &mtime, NULL) < 0 || cc_json_int(j, "size", &size, NULL) < 0)
-                return false;
-        if (!cc_streq(binary, i->binary) || mtime != mtime_ns(st) || size != st->st_size ||
-            !version)
+        if (!j || cc_json_str(j, "version", &version, NULL) < 0 || !version)
                 return false;
         line = xasprintf("Firecracker v%s", version);
         return fc_version_parse(line, i) == 0;
 }
 
-static void cache_write(const char *path, const struct stat *st, const struct fc_install *i)
+static void remember(const struct hv_binary *b, const char *cache_dir, const struct fc_install *i)
 {
-        CC_FREE char *text = NULL;
-        CC_JSON json_t *j = json_pack("{s:s, s:I, s:I, s:s}", "binary", i->binary, "mtime_ns",
-                                      (json_int_t)mtime_ns(st), "size", (json_int_t)st->st_size,
-                                      "version", i->version);
+        CC_JSON json_t *j = json_pack("{s:s}", "version", i->version);
 
-        if (!j)
-                return; /* a path that is not UTF-8: simply not cached */
-        text = cc_json_pretty(j);
-        (void)cc_publish(path, text, strlen(text), 0644, NULL);
+        hv_binary_remember(b, cache_dir, CACHE_NAME, j);
 }
 
 int fc_install_find(const char *binary, const char *cache_dir, struct fc_install *ret,
                     struct cc_err *err)
 {
         FC_INSTALL struct fc_install i = { 0 };
-        CC_FREE char *path = cc_isempty(cache_dir) ? NULL : cc_path_join(cache_dir, CACHE_NAME);
-        struct stat st;
-        int r;
+        HV_BINARY struct hv_binary b = { 0 };
+        CC_FREE char *fix = xasprintf("install firecracker >= %d.%d or set fc_binary", FC_MIN_MAJOR,
+                                      FC_MIN_MINOR);
+        int r = hv_binary_find("firecracker", cc_isempty(binary) ? "firecracker" : binary, fix, &b,
+                               err);
 
-        if (cc_isempty(binary))
-                binary = "firecracker";
-        i.binary = cc_find_program(binary);
-        if (!i.binary) {
-                (void)cc_fail(err, CC_UNAVAILABLE, "firecracker: %s not found", binary);
-                cc_hint(err, "install firecracker >= %d.%d or set fc_binary", FC_MIN_MAJOR,
-                        FC_MIN_MINOR);
-                return -CC_UNAVAILABLE;
-        }
-        if (stat(i.binary, &st) < 0)
-                return cc_fail_errno(err, errno, "firecracker: %s", i.binary);
-        if (!path || !cache_read(path, &st, &i)) {
-                r = ask(&i, err);
+        if (r < 0)
+                return r;
+        if (!recall(&b, cache_dir, &i)) {
+                r = ask(b.path, &i, err);
                 if (r < 0)
                         return r;
-                if (path)
-                        cache_write(path, &st, &i);
+                remember(&b, cache_dir, &i);
         }
+        i.binary = TAKE_PTR(b.path);
         if (!fc_version_at_least(&i, FC_MIN_MAJOR, FC_MIN_MINOR, 0)) {
                 (void)cc_fail(err, CC_UNAVAILABLE, "firecracker: %s is version %s, need >= %d.%d",
                               i.binary, i.version, FC_MIN_MAJOR, FC_MIN_MINOR);

@@ -28,17 +28,6 @@ enum hv_file fc_classify(const char *name)
         return strcmp(name, FC_VMSTATE) == 0 ? HV_FILE_STATE : HV_FILE_FOREIGN;
 }
 
-/* Without PCI nothing can be attached while a machine runs. */
-int fc_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
-                   struct cc_err *err)
-{
-        (void)env;
-        (void)run_dir;
-        (void)ret_attached;
-        (void)err;
-        return 0;
-}
-
 int fc_pause(const struct hv_env *env, const char *run_dir, struct cc_err *err)
 {
         struct fc_api api = { .run_dir = run_dir, .pidfd = -1 };

@@ -272,6 +272,9 @@ int qemu_disk_options(const struct qemu_disk *d, const struct hv_disk *disk, siz
                 json_object_set_new(dev, "serial", serial);
         if (d->ro) {
                 json_object_set_new(blk, "read-only", json_true());
+                /* A layer is every driver's, and nobody writes it. QEMU would take the read lock
+                 * that another VMM puts on all of such a file for a writer, and refuse to start. */
+                json_object_set_new(file, "locking", json_string("off"));
         } else {
                 json_object_set_new(blk, "discard", json_string("unmap"));
                 json_object_set_new(file, "discard", json_string("unmap"));

@@ -156,7 +156,7 @@ int qemu_attachments(const struct hv_env *env, const char *run_dir, struct hv_at
 {
         HV_ATTACHMENTS struct hv_attachments all = { 0 };
         QMP struct qmp *q = NULL;
-        int r = qemu_plug_connect(run_dir, &q, err);
+        int r = qemu_plug_connect(run_dir, -1, &q, err);
 
         (void)env;
         if (r == 0)
@@ -318,7 +318,7 @@ int qemu_attach(const struct hv_env *env, const char *run_dir, const struct hv_a
                 char **ret_id, struct cc_err *err)
 {
         QMP struct qmp *q = NULL;
-        int r = qemu_plug_connect(run_dir, &q, err);
+        int r = qemu_plug_connect(run_dir, -1, &q, err);
 
         (void)env;
         if (r == 0)
@@ -337,7 +337,7 @@ int qemu_detach(const struct hv_env *env, const char *run_dir, enum hv_attach_ki
         CC_STRV struct cc_strv devices = { 0 };
         CC_FREE char *backend = xasprintf("%s%s", kind == HV_ATTACH_DISK ? "hd-" : "fs-", key);
         QMP struct qmp *q = NULL;
-        int r = qemu_plug_connect(run_dir, &q, err);
+        int r = qemu_plug_connect(run_dir, -1, &q, err);
 
         (void)env;
         if (r == 0)

@@ -141,7 +141,7 @@ int qemu_nic_add(const struct hv_env *env, const struct vm_spec *spec, size_t in
         nic = qemu_recipe_nic(&recipe, index);
         if (nic->pairs > MAX_PAIRS)
                 return cc_fail(err, CC_UNSUPPORTED, "qemu: at most %d queue pairs", MAX_PAIRS);
-        r = qemu_plug_connect(spec->run_dir, &q, err);
+        r = qemu_plug_connect(spec->run_dir, -1, &q, err);
         if (r == 0)
                 r = add_netdev(q, spec, vhost, index, (size_t)nic->pairs, err);
         if (r < 0)
@@ -170,7 +170,7 @@ int qemu_nic_remove(const struct hv_env *env, const char *run_dir, size_t index,
 
         (void)env;
         (void)mac; /* the index is the port */
-        r = qemu_plug_connect(run_dir, &q, err);
+        r = qemu_plug_connect(run_dir, -1, &q, err);
         if (r == 0)
                 r = qemu_unplug(q, id, err);
         if (r == 0 && for_netdev(q, "netdev_del", index, &why) < 0)
@@ -193,7 +193,7 @@ int qemu_nic_list(const struct hv_env *env, const char *run_dir, struct cc_strv 
         int r;
 
         (void)env;
-        r = qemu_plug_connect(run_dir, &q, err);
+        r = qemu_plug_connect(run_dir, -1, &q, err);
         if (r == 0)
                 r = qemu_plugged(q, &ids, err);
         if (r == 0)

@@ -2,15 +2,12 @@
 #include "hv/qemu/install.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/alloc.h"
-#include "base/fs.h"
 #include "base/json.h"
 #include "base/proc.h"
-#include "base/timeutil.h"
+#include "hv/binary.h"
 
 #define CACHE_NAME   "qemu-install.json"
 #define ASK_MS       10000
@@ -115,66 +112,49 @@ static bool ask_io_uring(const char *binary)
         return cc_run(argv, "quit\n", 5, 65536, ASK_MS, &result, NULL) == 0 && result.status == 0;
 }
 
-static int ask_all(struct qemu_install *i, struct cc_err *err)
+static int ask_all(const char *binary, struct qemu_install *i, struct cc_err *err)
 {
         CC_FREE char *version = NULL;
         CC_FREE char *machines = NULL;
         CC_FREE char *dirs = NULL;
         int major;
         int minor;
-        int r = ask(i->binary, "--version", NULL, &version, err);
+        int r = ask(binary, "--version", NULL, &version, err);
 
         if (r == 0)
-                r = ask(i->binary, "-machine", "help", &machines, err);
+                r = ask(binary, "-machine", "help", &machines, err);
         if (r == 0)
-                r = ask(i->binary, "-L", "help", &dirs, err);
+                r = ask(binary, "-L", "help", &dirs, err);
         if (r < 0)
                 return cc_wrap(err, "qemu");
         if (qemu_version_parse(version, &i->version, &major, &minor) < 0)
                 return cc_fail(err, CC_UNAVAILABLE, "qemu: %s does not look like QEMU: \"%.60s\"",
-                               i->binary, version);
+                               binary, version);
         if (major < QEMU_MIN_MAJOR || (major == QEMU_MIN_MAJOR && minor < QEMU_MIN_MINOR))
-                return cc_fail(err, CC_UNAVAILABLE, "qemu: %s is version %s, need >= %d.%d",
-                               i->binary, i->version, QEMU_MIN_MAJOR, QEMU_MIN_MINOR);
+                return cc_fail(err, CC_UNAVAILABLE, "qemu: %s is version %s, need >= %d.%d", binary,
+                               i->version, QEMU_MIN_MAJOR, QEMU_MIN_MINOR);
         i->machine = qemu_machine_parse(machines);
         if (!i->machine)
-                return cc_fail(err, CC_UNAVAILABLE, "qemu: %s has no machine q35", i->binary);
-        i->io_uring = ask_io_uring(i->binary);
+                return cc_fail(err, CC_UNAVAILABLE, "qemu: %s has no machine q35", binary);
+        i->io_uring = ask_io_uring(binary);
         cc_split(dirs, "\n", &i->data_dirs);
         return 0;
 }
 
-static int64_t mtime_ns(const struct stat *st)
+/* True if the remembered answer is complete; then *i is, too. */
+static bool recall(const struct hv_binary *b, const char *cache_dir, struct qemu_install *i)
 {
-        return st->st_mtim.tv_sec * CC_NSEC_PER_SEC + st->st_mtim.tv_nsec;
-}
-
-/* True if the cache speaks of exactly this file; then *i is complete. */
-static bool cache_read(const char *path, const struct stat *st, struct qemu_install *i)
-{
-        CC_FREE char *text = NULL;
-        CC_JSON json_t *j = NULL;
-        const char *binary = NULL;
+        CC_JSON json_t *j = hv_binary_recall(b, cache_dir, CACHE_NAME);
         const char *version = NULL;
         const char *machine = NULL;
         const json_t *dirs;
-        bool io_uring = false;
-        int64_t mtime = 0;
-        int64_t size = 0;
-        size_t n = 0;
 
-        if (cc_read_file(path, 16384, &text, &n, NULL) < 0 ||
-            cc_json_parse(text, n, path, &j, NULL) < 0)
-                return false;
-        if (cc_json_str(j, "binary", &binary, NULL) < 0 ||
-            cc_json_str(j, "version", &version, NULL) < 0 ||
+        if (!j || cc_json_str(j, "version", &version, NULL) < 0 ||
             cc_json_str(j, "machine", &machine, NULL) < 0 ||
-            cc_json_bool(j, "io_uring", &io_uring, NULL) < 0 ||
-            cc_json_int(j, "mtime_ns", &mtime, NULL) < 0 || cc_json_int(j, "size", &size, NULL) < 0)
+            cc_json_bool(j, "io_uring", &i->io_uring, NULL) < 0)
                 return false;
         dirs = json_object_get(j, "data_dirs");
-        if (!cc_streq(binary, i->binary) || mtime != mtime_ns(st) || size != st->st_size ||
-            !version || !machine || !machine_name_valid(machine, strlen(machine)) ||
+        if (!version || !machine || !machine_name_valid(machine, strlen(machine)) ||
             !json_is_array(dirs) || json_array_size(dirs) > MAX_DATADIRS)
                 return false;
         for (size_t k = 0; k < json_array_size(dirs); k++)
@@ -184,53 +164,38 @@ static bool cache_read(const char *path, const struct stat *st, struct qemu_inst
                 cc_strv_add(&i->data_dirs, json_string_value(json_array_get(dirs, k)));
         i->version = xstrdup(version);
         i->machine = xstrdup(machine);
-        i->io_uring = io_uring;
         return true;
 }
 
-static void cache_write(const char *path, const struct stat *st, const struct qemu_install *i)
+static void remember(const struct hv_binary *b, const char *cache_dir, const struct qemu_install *i)
 {
-        CC_JSON json_t *dirs = json_array();
+        json_t *dirs = json_array();
         CC_JSON json_t *j = NULL;
-        CC_FREE char *text = NULL;
 
         for (size_t k = 0; k < i->data_dirs.len && k < MAX_DATADIRS; k++)
                 json_array_append_new(dirs, json_string(i->data_dirs.v[k]));
-        j = json_pack("{s:s, s:I, s:I, s:s, s:s, s:b, s:O}", "binary", i->binary, "mtime_ns",
-                      (json_int_t)mtime_ns(st), "size", (json_int_t)st->st_size, "version",
-                      i->version, "machine", i->machine, "io_uring", i->io_uring, "data_dirs",
-                      dirs);
-        if (!j)
-                return; /* a path that is not UTF-8: simply not cached */
-        text = cc_json_pretty(j);
-        (void)cc_publish(path, text, strlen(text), 0644, NULL);
+        j = json_pack("{s:s, s:s, s:b, s:o}", "version", i->version, "machine", i->machine,
+                      "io_uring", i->io_uring, "data_dirs", dirs);
+        hv_binary_remember(b, cache_dir, CACHE_NAME, j);
 }
 
 int qemu_install_find(const char *binary, const char *cache_dir, struct qemu_install *ret,
                       struct cc_err *err)
 {
         QEMU_INSTALL struct qemu_install i = { 0 };
-        CC_FREE char *path = cc_isempty(cache_dir) ? NULL : cc_path_join(cache_dir, CACHE_NAME);
-        struct stat st;
-        int r;
+        HV_BINARY struct hv_binary b = { 0 };
+        int r = hv_binary_find("qemu", cc_isempty(binary) ? "qemu-system-x86_64" : binary,
+                               "install qemu-system-x86 or set qemu_binary", &b, err);
 
-        if (cc_isempty(binary))
-                binary = "qemu-system-x86_64";
-        i.binary = cc_find_program(binary);
-        if (!i.binary) {
-                (void)cc_fail(err, CC_UNAVAILABLE, "qemu: %s not found", binary);
-                cc_hint(err, "install qemu-system-x86 or set qemu_binary");
-                return -CC_UNAVAILABLE;
-        }
-        if (stat(i.binary, &st) < 0)
-                return cc_fail_errno(err, errno, "qemu: %s", i.binary);
-        if (!path || !cache_read(path, &st, &i)) {
-                r = ask_all(&i, err);
+        if (r < 0)
+                return r;
+        if (!recall(&b, cache_dir, &i)) {
+                r = ask_all(b.path, &i, err);
                 if (r < 0)
                         return r;
-                if (path)
-                        cache_write(path, &st, &i);
+                remember(&b, cache_dir, &i);
         }
+        i.binary = TAKE_PTR(b.path);
         *ret = i;
         i = (struct qemu_install){ 0 };
         return 0;

@@ -9,11 +9,11 @@
 #include "base/timeutil.h"
 #include "hv/qemu/qemu.h"
 
-int qemu_plug_connect(const char *run_dir, struct qmp **ret, struct cc_err *err)
+int qemu_plug_connect(const char *run_dir, int watch, struct qmp **ret, struct cc_err *err)
 {
         CC_FREE char *path = cc_path_join(run_dir, QEMU_API_SOCK);
 
-        return qmp_connect(path, -1, QMP_GREETING_MS, ret, err);
+        return qmp_connect(path, watch, QMP_GREETING_MS, ret, err);
 }
 
 int qemu_plugged(struct qmp *q, struct cc_strv *ret, struct cc_err *err)

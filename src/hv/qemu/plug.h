@@ -3,7 +3,9 @@
 
 #include "hv/qemu/qmp.h"
 
-int qemu_plug_connect(const char *run_dir, struct qmp **ret, struct cc_err *err);
+/* Connect to the control socket of the machine in run_dir. watch: its pidfd, so that its end is
+ * noticed at once; -1 without. */
+int qemu_plug_connect(const char *run_dir, int watch, struct qmp **ret, struct cc_err *err);
 
 /* Ids of the devices that have one ("nic0", "disk-rp8"). */
 int qemu_plugged(struct qmp *q, struct cc_strv *ret, struct cc_err *err);

@@ -154,6 +154,33 @@ static int console_open(const char *run_dir, int vmm_pidfd, int *ret, struct cc_
         return hv_connect_unix(run_dir, QEMU_SERIAL_SOCK, ret, err);
 }
 
+static const char *const agent_ports[] = { "agent.0.sock", "agent.1.sock", "agent.2.sock",
+                                           "agent.3.sock", NULL };
+
+/* The other end of a port's socket, as QEMU calls it, is the guest's. */
+static int agent_open(const struct hv_env *env, const char *run_dir, bool *ret, struct cc_err *err)
+{
+        CC_FREE char *path = cc_path_join(run_dir, QEMU_API_SOCK);
+        CC_JSON json_t *list = NULL;
+        QMP struct qmp *q = NULL;
+        int r;
+
+        (void)env;
+        r = qmp_connect(path, -1, QMP_GREETING_MS, &q, err);
+        if (r == 0)
+                r = qmp_command(q, "query-chardev", NULL, QMP_COMMAND_MS, &list, err);
+        if (r < 0)
+                return r;
+        *ret = false;
+        for (size_t i = 0; i < json_array_size(list); i++) {
+                const json_t *dev = json_array_get(list, i);
+
+                if (cc_streq(json_string_value(json_object_get(dev, "label")), "ag0"))
+                        *ret = json_is_true(json_object_get(dev, "frontend-open"));
+        }
+        return 0;
+}
+
 const struct hv_driver hv_driver_qemu = {
         .name = "qemu",
         .title = "QEMU",
@@ -179,6 +206,8 @@ const struct hv_driver hv_driver_qemu = {
         .resume = resume,
         .runtime_files = qemu_runtime_files,
         .socket_name = QEMU_API_SOCK,
+        .agent_ports = agent_ports,
+        .agent_open = agent_open,
         .console_open = console_open,
         .console_log_name = QEMU_CONSOLE_LOG,
         .debug = qemu_debug,

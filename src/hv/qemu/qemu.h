@@ -27,8 +27,7 @@ int qemu_check_files(const struct vm_spec *spec, struct cc_err *err);
 #define QEMU_MEMORY "memory.bin"
 #define QEMU_STATE  "state.bin"
 enum hv_file qemu_classify(const char *name);
-int qemu_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
-                     struct cc_err *err);
+int qemu_can_capture(const struct hv_env *env, const char *run_dir, struct cc_err *err);
 int qemu_pause(const struct hv_env *env, const char *run_dir, struct cc_err *err);
 int qemu_capture(const struct hv_env *env, const char *run_dir, const struct vm_proc *proc,
                  const char *dir, struct cc_strv *ret_disks, struct cc_err *err);

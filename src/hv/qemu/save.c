@@ -12,8 +12,8 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "hv/qemu/memory.h"
+#include "hv/qemu/plug.h"
 #include "hv/qemu/qemu.h"
-#include "hv/qemu/qmp.h"
 #include "hv/qemu/recipe.h"
 
 #define STATE_MS   600000 /* a loaded host, a slow disk: minutes, then it is lost anyway */
@@ -31,66 +31,7 @@ enum hv_file qemu_classify(const char *name)
         return HV_FILE_FOREIGN;
 }
 
-static int connect_to(const char *run_dir, int watch, struct qmp **ret, struct cc_err *err)
-{
-        CC_FREE char *path = cc_path_join(run_dir, QEMU_API_SOCK);
-
-        return qmp_connect(path, watch, QMP_GREETING_MS, ret, err);
-}
-
 /* ---- may it be saved ---- */
-
-static int qom_string(struct qmp *q, const char *id, const char *property, char **ret,
-                      struct cc_err *err)
-{
-        CC_FREE char *path = xasprintf("/machine/peripheral/%s", id);
-        CC_JSON json_t *value = NULL;
-        int r = qmp_command(q, "qom-get",
-                            json_pack("{s:s, s:s}", "path", path, "property", property),
-                            QMP_COMMAND_MS, &value, err);
-
-        if (r < 0)
-                return r;
-        *ret = xstrdup(json_is_string(value) ? json_string_value(value) : "");
-        return 0;
-}
-
-/* Devices plugged in at run time, by the names users know. */
-static int list_attached(struct qmp *q, struct cc_strv *ret, struct cc_err *err)
-{
-        /* Our IDs of such devices, what of them users see, and what they see in front of it. */
-        static const struct {
-                const char *id, *property, *shown;
-        } kinds[] = {
-                { "disk-", "serial", "cocoon-disk-" },
-                { "fs-", "tag", "cocoon-fs-" },
-                { "vfio-", NULL, "" },
-        };
-        CC_JSON json_t *list = NULL;
-        json_t *item;
-        size_t i;
-        int r = qmp_command(q, "qom-list", json_pack("{s:s}", "path", "/machine/peripheral"),
-                            QMP_COMMAND_MS, &list, err);
-
-        if (r < 0)
-                return r;
-        json_array_foreach (list, i, item) {
-                const char *id = json_string_value(json_object_get(item, "name"));
-
-                for (size_t k = 0; id && k < CC_ARRAY_LEN(kinds); k++) {
-                        CC_FREE char *name = NULL;
-
-                        if (!cc_startswith(id, kinds[k].id))
-                                continue;
-                        if (!kinds[k].property)
-                                name = xstrdup(id + strlen(kinds[k].id));
-                        else if ((r = qom_string(q, id, kinds[k].property, &name, err)) < 0)
-                                return r;
-                        cc_strv_addf(ret, "%s%s", kinds[k].shown, name);
-                }
-        }
-        return 0;
-}
 
 /* Mandatory: with some devices attached the save does not fail, it crashes QEMU. */
 static int check_blocked(struct qmp *q, struct cc_err *err)
@@ -105,18 +46,13 @@ static int check_blocked(struct qmp *q, struct cc_err *err)
         return reason ? cc_fail(err, CC_STATE, "snapshot: %s", reason) : 0;
 }
 
-int qemu_can_capture(const struct hv_env *env, const char *run_dir, struct cc_strv *ret_attached,
-                     struct cc_err *err)
+int qemu_can_capture(const struct hv_env *env, const char *run_dir, struct cc_err *err)
 {
         QMP struct qmp *q = NULL;
-        int r = connect_to(run_dir, -1, &q, err);
+        int r = qemu_plug_connect(run_dir, -1, &q, err);
 
         (void)env;
-        if (r == 0)
-                r = list_attached(q, ret_attached, err);
-        if (r < 0 || ret_attached->len)
-                return r;
-        return check_blocked(q, err);
+        return r < 0 ? r : check_blocked(q, err);
 }
 
 /* ---- saving ---- */
@@ -124,7 +60,7 @@ int qemu_can_capture(const struct hv_env *env, const char *run_dir, struct cc_st
 int qemu_pause(const struct hv_env *env, const char *run_dir, struct cc_err *err)
 {
         QMP struct qmp *q = NULL;
-        int r = connect_to(run_dir, -1, &q, err);
+        int r = qemu_plug_connect(run_dir, -1, &q, err);
 
         (void)env;
         return r < 0 ? r : qmp_command(q, "stop", NULL, QMP_COMMAND_MS, NULL, err);
@@ -186,7 +122,7 @@ int qemu_capture(const struct hv_env *env, const char *run_dir, const struct vm_
         if (r == 0)
                 r = qemu_recipe_parse(text, n, &recipe, err);
         if (r == 0)
-                r = connect_to(run_dir, proc->pidfd, &q, err);
+                r = qemu_plug_connect(run_dir, proc->pidfd, &q, err);
         if (r == 0)
                 r = save_state(q, dir, err);
         if (r == 0)

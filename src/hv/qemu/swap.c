@@ -20,6 +20,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/timeutil.h"
+#include "hv/qemu/plug.h"
 #include "hv/qemu/qemu.h"
 
 #define RELEASE_MS 10000
@@ -108,14 +109,6 @@ static int spare_fd(const struct qemu_recipe *recipe, const struct vm_spec *spec
 
 /* ---- rewire ---- */
 
-static int connect_to(const char *run_dir, const struct vm_proc *proc, struct qmp **ret,
-                      struct cc_err *err)
-{
-        CC_FREE char *path = cc_path_join(run_dir, QEMU_API_SOCK);
-
-        return qmp_connect(path, proc->pidfd, QMP_GREETING_MS, ret, err);
-}
-
 static int for_id(struct qmp *q, const char *command, const char *key, const char *prefix, size_t i,
                   struct cc_err *err)
 {
@@ -176,7 +169,7 @@ static int plug_disks(struct qmp *q, struct qemu_recipe *recipe, const struct vm
         if (r < 0)
                 return r;
         text = qemu_recipe_text(recipe);
-        return cc_publish(path, text, strlen(text), 0600, err);
+        return cc_replace(path, text, strlen(text), 0600, err);
 }
 
 int qemu_rewire(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
@@ -192,7 +185,7 @@ int qemu_rewire(const struct hv_env *env, const struct vm_spec *spec, const stru
         r = qemu_read_recipe(spec->run_dir, &recipe, err);
         if (r < 0 || (recipe.nics.len == 0 && recipe.disks.len == spec->n_disks))
                 return r;
-        r = connect_to(spec->run_dir, proc, &q, err);
+        r = qemu_plug_connect(spec->run_dir, proc->pidfd, &q, err);
         if (r == 0)
                 r = plug_disks(q, &recipe, spec, err);
         for (size_t i = 0; i < recipe.nics.len && r == 0; i++) {
@@ -211,23 +204,15 @@ int qemu_rewire(const struct hv_env *env, const struct vm_spec *spec, const stru
 /* Which of the old NICs the machine still has. */
 static int list_present(struct qmp *q, bool present[QEMU_MAX_NICS], size_t n, struct cc_err *err)
 {
-        CC_JSON json_t *list = NULL;
-        json_t *item;
-        size_t k;
-        int r = qmp_command(q, "qom-list", json_pack("{s:s}", "path", "/machine/peripheral"),
-                            QMP_COMMAND_MS, &list, err);
+        CC_STRV struct cc_strv ids = { 0 };
+        int r = qemu_plugged(q, &ids, err);
 
-        if (r < 0)
-                return r;
-        memset(present, 0, QEMU_MAX_NICS * sizeof(*present));
-        json_array_foreach (list, k, item)
-                for (size_t i = 0; i < n; i++) {
-                        CC_FREE char *id = xasprintf("nic%zu", i);
+        for (size_t i = 0; i < n && r == 0; i++) {
+                CC_FREE char *id = xasprintf("nic%zu", i);
 
-                        if (cc_streq(json_string_value(json_object_get(item, "name")), id))
-                                present[i] = true;
-                }
-        return 0;
+                present[i] = cc_strv_has(&ids, id);
+        }
+        return r;
 }
 
 static bool any(const bool *v, size_t n)
@@ -344,7 +329,7 @@ static int write_recipe(const struct vm_spec *spec, struct qemu_recipe *recipe,
 
         qemu_recipe_set_nics(recipe, spec->nics, spec->n_nics, kept);
         text = qemu_recipe_text(recipe);
-        return cc_publish(path, text, strlen(text), 0600, err);
+        return cc_replace(path, text, strlen(text), 0600, err);
 }
 
 int qemu_settle(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
@@ -365,7 +350,7 @@ int qemu_settle(const struct hv_env *env, const struct vm_spec *spec, const stru
                 return r;
         qemu_wire(&recipe, spec, true, &w);
         vhost = qemu_recipe_kvm(&recipe) && access("/dev/vhost-net", R_OK | W_OK) == 0;
-        r = connect_to(spec->run_dir, proc, &q, err);
+        r = qemu_plug_connect(spec->run_dir, proc->pidfd, &q, err);
         if (r == 0)
                 r = wait_released(q, kept, w.n, err);
         if (r < 0)

@@ -2,6 +2,7 @@
 #include "image/pull/digest.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <unistd.h>
 
@@ -94,6 +95,15 @@ int digest_of_fd(int fd, char out[DIGEST_HEX_LEN + 1], int64_t *ret_size, struct
         if (ret_size)
                 *ret_size = off;
         return 0;
+}
+
+int digest_of_file(const char *path, char out[DIGEST_HEX_LEN + 1], struct cc_err *err)
+{
+        CC_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0)
+                return cc_fail_errno(err, errno, "open %s", path);
+        return digest_of_fd(fd, out, NULL, err);
 }
 
 bool digest_valid(const char *text)

@@ -27,6 +27,9 @@ void digest_of(const void *data, size_t n, char out[DIGEST_HEX_LEN + 1]);
  * NULL. Errors: IO, CANCELED on a signal. */
 int digest_of_fd(int fd, char out[DIGEST_HEX_LEN + 1], int64_t *ret_size, struct cc_err *err);
 
+/* The same by name. */
+int digest_of_file(const char *path, char out[DIGEST_HEX_LEN + 1], struct cc_err *err);
+
 /* "sha256:" + 64 lower-case hex digits, the only form accepted anywhere. */
 bool digest_valid(const char *text);
 

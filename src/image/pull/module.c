@@ -1,4 +1,5 @@
 /* What cocoon-image.so exports. */
+#include "image/pull/digest.h"
 #include "image/pull/flatten.h"
 #include "image/pull/pull.h"
 #include "image/pull/vmlinux.h"
@@ -12,4 +13,5 @@ const struct image_module cocoon_module_image = {
         .import = image_import,
         .flatten = image_flatten,
         .vmlinux = vmlinux_extract,
+        .digest = digest_of_file,
 };

@@ -93,13 +93,11 @@ static void describe_snapshot(struct saved *s)
 static void save(struct fixture *f, struct saved *s)
 {
         struct cc_err err = CC_ERR_INIT;
-        CC_STRV struct cc_strv attached = { 0 };
 
         s->f = f;
         s->dir = cc_path_join(f->dir, "snapshot");
         assert_int_equal(mkdir(s->dir, 0700), 0);
-        assert_ok(drv->can_capture(&f->env, f->run, &attached, &err));
-        assert_int_equal(attached.len, 0);
+        assert_ok(drv->can_capture(&f->env, f->run, &err));
         assert_ok(drv->pause(&f->env, f->run, &err));
         assert_ok(drv->capture(&f->env, f->run, &f->proc, s->dir, &s->disks, &err));
         s->sidecar = json_object();
@@ -448,26 +446,25 @@ static void info_is(struct fixture *f, const char *config, const char *tree)
 static void test_can_capture(void **state)
 {
         struct fixture *f = fixture(state);
+        HV_ATTACHMENTS struct hv_attachments attached = { 0 };
         struct cc_err err = CC_ERR_INIT;
-        CC_STRV struct cc_strv attached = { 0 };
-        CC_FREE char *list = NULL;
 
         launch(f);
         info_is(f,
                 "\"fs\":[{\"id\":\"cocoon-fs-x\",\"tag\":\"x\"}],\"devices\":[{\"id\":\"gpu\"}],"
                 "\"disks\":[{\"id\":\"_disk0\"},{\"id\":\"cocoon-disk-d\"}]",
                 "");
-        assert_ok(drv->can_capture(&f->env, f->run, &attached, &err));
-        list = cc_strv_join(&attached, " ");
-        assert_string_equal(list, "cocoon-fs-x gpu cocoon-disk-d");
-        cc_strv_free(&attached);
+        assert_ok(drv->attachments(&f->env, f->run, &attached, &err));
+        assert_int_equal(attached.n, 3);
+        assert_string_equal(attached.v[0].id, "cocoon-fs-x");
+        assert_string_equal(attached.v[1].id, "gpu");
+        assert_string_equal(attached.v[2].id, "cocoon-disk-d");
         info_is(f, "\"net\":[{\"id\":\"a\"}],\"vsock\":{\"id\":\"_vsock1\"},\"fs\":null",
                 "\"a\":{},\"_vsock1\":{},\"__rng\":{},\"_virtio-pci-a\":{},\"_virtio-pci-b\":{}");
-        assert_ok(drv->can_capture(&f->env, f->run, &attached, &err));
+        assert_ok(drv->can_capture(&f->env, f->run, &err));
         info_is(f, "\"net\":[{\"id\":\"a\"}]", "\"a\":{},\"b\":{},\"_virtio-pci-b\":{}");
-        assert_int_equal(drv->can_capture(&f->env, f->run, &attached, &err), -CC_STATE);
+        assert_int_equal(drv->can_capture(&f->env, f->run, &err), -CC_STATE);
         assert_non_null(strstr(err.msg, "has not let go of removed device b"));
-        assert_int_equal(attached.len, 0);
 }
 
 /* The guest keeps a removed NIC: no capture until it lets go. */
@@ -476,14 +473,13 @@ static void test_pending_eject(void **state)
         struct fixture *f = fixture(state);
         SAVED struct saved s = { 0 };
         struct cc_err err = CC_ERR_INIT;
-        CC_STRV struct cc_strv attached = { 0 };
         CC_JSON json_t *body = json_pack("{s:s}", "id", "cocoon-net-020000000001");
 
         double_set(&f->vmm, "ACK", "never");
         launch_with_nic(f, &s);
-        assert_ok(drv->can_capture(&f->env, f->run, &attached, &err));
+        assert_ok(drv->can_capture(&f->env, f->run, &err));
         assert_ok(ch_put(f->run, "vm.remove-device", body, 5000, NULL, &err));
-        assert_int_equal(drv->can_capture(&f->env, f->run, &attached, &err), -CC_STATE);
+        assert_int_equal(drv->can_capture(&f->env, f->run, &err), -CC_STATE);
         assert_non_null(strstr(err.msg, "cocoon-net-020000000001"));
 }
 

@@ -25,9 +25,14 @@ static void put_image(struct store *s, const char *ref, const char *digest, int6
 
 static int64_t pins(struct store *s, const char *hex)
 {
-        int64_t n = -1;
+        CC_FREE char *sql = xasprintf("SELECT (SELECT count(*) FROM image_blobs WHERE hex = '%s') + "
+                                      "(SELECT count(*) FROM vm_blobs WHERE hex = '%s')",
+                                      hex, hex);
+        int64_t n = store_count(s, sql);
+        bool pinned = n == 0;
 
-        assert_int_equal(meta_blob_pins(s->m, hex, &n, &s->err), 0);
+        assert_int_equal(meta_blob_pinned(s->m, hex, &pinned, &s->err), 0);
+        assert_true(pinned == (n > 0));
         return n;
 }
 

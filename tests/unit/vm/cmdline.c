@@ -80,7 +80,7 @@ static void no_nics(void **state)
               "cocoon.instance=ABCDEFGHIJKLMNOPQRSTUVWXYZ");
         check(&c, &emulating_driver, &vm,
               "console=ttyS0 loglevel=3 boot=cocoon-overlay "
-              "cocoon.layers=cocoon-layer1,cocoon-layer0 cocoon.cow=cocoon-cow rw "
+              "cocoon.layers=cocoon-layer1,cocoon-layer0 cocoon.cow=cocoon-cow no_timer_check rw "
               "cocoon.hostname=web cocoon.instance=ABCDEFGHIJKLMNOPQRSTUVWXYZ");
 }
 
@@ -115,7 +115,7 @@ static void static_and_dhcp(void **state)
         add_nic(&vm, "02:00:00:00:00:03", "192.168.1.9", 32, NULL);
         check(&c, &emulating_driver, &vm,
               "console=ttyS0 loglevel=3 boot=cocoon-overlay "
-              "cocoon.layers=cocoon-layer1,cocoon-layer0 cocoon.cow=cocoon-cow rw "
+              "cocoon.layers=cocoon-layer1,cocoon-layer0 cocoon.cow=cocoon-cow no_timer_check rw "
               "net.ifnames=0 cocoon.hostname=web "
               "ip=192.168.1.9:::255.255.255.255:web:eth2:off:8.8.8.8:1.1.1.1 "
               "ip=10.88.0.5::10.88.0.1:255.255.0.0:web:eth0:off:8.8.8.8:1.1.1.1 "
