@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "kernel.h"
 #include "log.h"
 #include "loop.h"
@@ -206,6 +207,7 @@ int serve(void)
                 log_error("cannot watch events: %s", strerror(errno));
                 return 1;
         }
+        child_raise_limits();
         for (size_t i = 0; i < options.n_sockets; i++)
                 if (!listen_unix(&stand_ins[n++], options.sockets[i], SESSION_STREAM))
                         return 1;
