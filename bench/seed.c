@@ -1,12 +1,13 @@
 /*
  * Fill a store with VM records shaped like real ones: one NIC, three layers, a copy-on-write and a
- * data disk, in the state stopped.
- * Usage: seed ROOT RUN COUNT
+ * data disk, in the state stopped. With SNAPSHOTS, as many snapshots of them too, and for each VM
+ * and snapshot its directories, empty. Usage: seed ROOT RUN COUNT [SNAPSHOTS LOG]
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/fs.h"
 #include "base/id.h"
 #include "meta/meta.h"
 
@@ -21,7 +22,42 @@ static void add_disk(struct vm_record *vm, const char *role, char *path, const c
         d->direct_io = -1;
 }
 
-static int add_vm(struct meta *m, const char *run, long i, struct cc_err *err)
+static int add_snapshot(struct meta *m, const char *root, long i, struct cc_err *err)
+{
+        SNAPSHOT_RECORD struct snapshot_record s = SNAPSHOT_RECORD_INIT;
+        CC_FREE char *dir = NULL;
+        unsigned char digest[32];
+        char id[CC_ID_LEN + 1];
+        char hex[65];
+        int r;
+
+        cc_id_new(id);
+        s.id = xstrdup(id);
+        s.hypervisor = xstrdup("qemu");
+        s.name = xasprintf("snap-%03ld", i);
+        s.config.cpu = 2;
+        s.config.memory = INT64_C(1) << 30;
+        s.config.storage = INT64_C(10) << 30;
+        s.config.image = xstrdup("docker.io/library/debian:12");
+        s.bytes = 1 << 20;
+        for (int layer = 0; layer < 3; layer++) {
+                cc_random(digest, sizeof(digest));
+                cc_hex(digest, sizeof(digest), hex);
+                cc_strv_add(&s.image_blob_ids, hex);
+        }
+        r = meta_snapshot_insert(m, &s, err);
+        dir = xasprintf("%s/snapshot/localfile/%s", root, id);
+        return r < 0 ? r : cc_mkdir_p(dir, 0750, err);
+}
+
+static int make_dirs(const struct vm_record *vm, struct cc_err *err)
+{
+        int r = cc_mkdir_p(vm->run_dir, 0750, err);
+
+        return r < 0 ? r : cc_mkdir_p(vm->log_dir, 0750, err);
+}
+
+static int add_vm(struct meta *m, const char *run, const char *log, long i, struct cc_err *err)
 {
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
         struct nic *nic;
@@ -44,7 +80,7 @@ static int add_vm(struct meta *m, const char *run, long i, struct cc_err *err)
         vm.config.network = xstrdup("user");
         vm.net_backend = xstrdup("user");
         vm.run_dir = xasprintf("%s/qemu/%s", run, id);
-        vm.log_dir = xasprintf("%s/log/qemu/%s", run, id);
+        vm.log_dir = xasprintf("%s/qemu/%s", log ? log : "/var/log/cocoon", id);
         nic = record_array_add(&nic_type, &vm.network_configs);
         nic->mac = xstrdup(mac);
         nic->backend = xstrdup("user");
@@ -64,11 +100,9 @@ static int add_vm(struct meta *m, const char *run, long i, struct cc_err *err)
         vm.boot_config.kernel_path = xasprintf("/var/lib/cocoon/oci/boot/%s/vmlinuz", hex);
         vm.boot_config.initrd_path = xasprintf("/var/lib/cocoon/oci/boot/%s/initrd.img", hex);
         vm.boot_config.cmdline = xstrdup("console=ttyS0 loglevel=3 boot=cocoon-overlay rw");
-        r = meta_vm_insert(m, &vm, err);
-        if (r < 0)
-                return r;
         cc_strset(&vm.state, vm_state_name(VM_STOPPED));
-        return meta_vm_update(m, &vm, "stop-user", err);
+        r = meta_vm_insert(m, &vm, err);
+        return r < 0 || !log ? r : make_dirs(&vm, err);
 }
 
 int main(int argc, char **argv)
@@ -77,8 +111,8 @@ int main(int argc, char **argv)
         META struct meta *m = NULL;
         int r;
 
-        if (argc != 4) {
-                (void)fprintf(stderr, "usage: seed ROOT RUN COUNT\n");
+        if (argc != 4 && argc != 6) {
+                (void)fprintf(stderr, "usage: seed ROOT RUN COUNT [SNAPSHOTS LOG]\n");
                 return 2;
         }
         r = meta_open(&(struct meta_open_args){ .root_dir = argv[1], .run_dir = argv[2] }, &m,
@@ -86,7 +120,9 @@ int main(int argc, char **argv)
         if (r == 0)
                 r = meta_begin(m, META_DURABLE, &err);
         for (long i = 0; r == 0 && i < strtol(argv[3], NULL, 10); i++)
-                r = add_vm(m, argv[2], i, &err);
+                r = add_vm(m, argv[2], argc == 6 ? argv[5] : NULL, i, &err);
+        for (long i = 0; r == 0 && argc == 6 && i < strtol(argv[4], NULL, 10); i++)
+                r = add_snapshot(m, argv[1], i, &err);
         if (r == 0)
                 r = meta_commit(m, &err);
         if (r < 0)

@@ -1,6 +1,7 @@
 /*
- * The floor of `vm list`: open the store with bare SQLite, read every VM's record, touch the bytes.
- * Usage: sqlite_read ROOT
+ * Floors: open the store with bare SQLite, run one query, touch the bytes of its first column.
+ * Default: every VM's record, what `vm list` cannot do without.
+ * Usage: sqlite_read ROOT [SQL]
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -13,12 +14,12 @@ int main(int argc, char **argv)
         unsigned long sum = 0;
         int rows = 0;
 
-        if (argc != 2)
+        if (argc != 2 && argc != 3)
                 return 2;
         (void)snprintf(path, sizeof(path), "%s/meta/meta.db", argv[1]);
         if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
-            sqlite3_prepare_v2(db, "SELECT data FROM vms ORDER BY created_at", -1, &stmt, NULL) !=
-                    SQLITE_OK) {
+            sqlite3_prepare_v2(db, argc == 3 ? argv[2] : "SELECT data FROM vms ORDER BY created_at",
+                               -1, &stmt, NULL) != SQLITE_OK) {
                 (void)fprintf(stderr, "sqlite_read: %s\n", sqlite3_errmsg(db));
                 return 1;
         }

@@ -3,8 +3,10 @@
  *   store.insert   one durable single-row transaction      floor: one INSERT of the same bytes
  *   store.get      one record by ID, decoded               floor: the SELECT of its text alone
  *   store.open     open, verify and close the store        floor: sqlite3_open, one SELECT, close
- *   store.proc256  durable inserts/s from 256 processes    floor: inserts/s of one bare connection
+ *   store.proc256  durable creations and removals/s from   floor: inserts/s of one bare connection
+ *                  256 processes, none of them lost
  * Prints `name median unit floor ratio`, tab-separated. Usage: store_bench [DIRECTORY]
+ * With --get NAME ROOT only store.get, under that name, of records all over an existing store.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +28,7 @@ enum {
         ROUNDS = 31,   /* of proc256 */
         GETS = 100,    /* reads a sample of store.get */
         PROCESSES = 256,
-        PER_PROCESS = 2, /* `vm create` writes twice: placeholder and finalize */
+        PER_PROCESS = 2, /* records of each process: one is removed again */
 };
 
 static char root[4096];
@@ -95,6 +97,15 @@ static void insert_into(struct meta *m, struct vm_record *vm)
         struct cc_err err = CC_ERR_INIT;
 
         if (meta_begin(m, META_DURABLE, &err) < 0 || meta_vm_insert(m, vm, &err) < 0 ||
+            meta_commit(m, &err) < 0)
+                die(err.msg);
+}
+
+static void remove_from(struct meta *m, const char *id)
+{
+        struct cc_err err = CC_ERR_INIT;
+
+        if (meta_begin(m, META_DURABLE, &err) < 0 || meta_vm_delete(m, id, &err) < 0 ||
             meta_commit(m, &err) < 0)
                 die(err.msg);
 }
@@ -201,8 +212,21 @@ static int insert_many(int ready, int go)
                 return 1;
         for (int i = 0; i < PER_PROCESS; i++)
                 insert_into(m, vm + i);
+        remove_from(m, vm[0].id);
         meta_close(m);
         return 0;
+}
+
+static int64_t rows(void)
+{
+        CC_STRV struct cc_strv ids = { 0 };
+        struct cc_err err = CC_ERR_INIT;
+        struct meta *m = open_store();
+
+        if (meta_vm_ids(m, &ids, &err) < 0)
+                die(err.msg);
+        meta_close(m);
+        return (int64_t)ids.len;
 }
 
 /* Records a second over all processes, from the starting shot to the last exit. */
@@ -210,7 +234,9 @@ static double time_processes(void)
 {
         pid_t pids[PROCESSES];
         int ready[2], go[2];
+        int64_t before = rows();
         int64_t start;
+        double ms;
 
         if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0)
                 die("pipe");
@@ -238,10 +264,13 @@ static double time_processes(void)
                 if (waitpid(pids[i], &status, 0) != pids[i] || status != 0)
                         die("a process failed");
         }
+        ms = ms_since(start);
         close(go[0]);
         close(ready[0]);
         close(ready[1]);
-        return PROCESSES * PER_PROCESS * 1000.0 / ms_since(start);
+        if (rows() != before + (int64_t)PROCESSES * (PER_PROCESS - 1))
+                die("a record was lost");
+        return PROCESSES * (PER_PROCESS + 1) * 1000.0 / ms;
 }
 
 /* ---- figures ---- */
@@ -320,9 +349,49 @@ static void many_processes(void)
         figure("store.proc256", "records/s", rate, floor, ROUNDS);
 }
 
+/* store.get over a store that `seed` filled; the floor reads the same table by bare SQLite. */
+static int get_from(const char *name, const char *dir)
+{
+        static double ours[SAMPLES], floor[SAMPLES];
+        CC_STRV struct cc_strv ids = { 0 };
+        CC_FREE char *db = xasprintf("%s/meta/meta.db", dir);
+        struct cc_err err = CC_ERR_INIT;
+        struct meta *m;
+
+        (void)snprintf(root, sizeof(root), "%s", dir);
+        run_dir = cc_path_join(root, "run");
+        m = open_store();
+        if (meta_vm_ids(m, &ids, &err) < 0)
+                die(err.msg);
+        if (sqlite3_open(db, &bare) != SQLITE_OK ||
+            sqlite3_prepare_v2(bare, "SELECT data FROM vms WHERE id = ?1", -1, &bare_get, NULL) ||
+            ids.len == 0)
+                die("nothing to read");
+        for (int i = -1; i < SAMPLES; i++) {
+                /* Another row each time, far from the last. */
+                const char *id = ids.v[(size_t)(i + 1) * 7919 % ids.len];
+                double a = time_get(m, id);
+                double b = time_bare_get(id);
+
+                if (i >= 0) {
+                        ours[i] = a;
+                        floor[i] = b;
+                }
+        }
+        figure(name, "us", ours, floor, SAMPLES);
+        meta_close(m);
+        sqlite3_finalize(bare_get);
+        sqlite3_close(bare);
+        free(run_dir);
+        return 0;
+}
+
 int main(int argc, char **argv)
 {
         const char *tmp = getenv("TMPDIR");
+
+        if (argc == 4 && cc_streq(argv[1], "--get"))
+                return get_from(argv[2], argv[3]);
 
         (void)snprintf(root, sizeof(root), "%s/cocoon-store-bench-XXXXXX",
                        argc > 1      ? argv[1]

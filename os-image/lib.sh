@@ -41,6 +41,16 @@ need()
 	[ -z "$missing" ] || die "not installed:$missing"
 }
 
+# agent_program FILE TOP: sets AGENT to the guest agent to install: FILE, or if that is empty one built
+# from the sources of TOP.
+agent_program()
+{
+	AGENT=$1
+	[ -z "$AGENT" ] || return 0
+	AGENT=$WORK/cocoon-agent
+	"$2/guest/agent/build" "$AGENT" || die "cannot build the guest agent (see --agent, --without-agent)"
+}
+
 # ---- Debian packages --------------------------------------------------------------------------
 
 # package_fetch NAME: sets PACKAGE to the path of the .deb apt would install now. Downloads are kept

@@ -30,23 +30,23 @@ static bool decode_reply(char *line, size_t len, struct reply *ret)
         struct json j;
         bool first = true;
 
-        json_begin(&j, line, len);
-        if (!json_enter(&j, '{'))
+        jr_begin(&j, line, len);
+        if (!jr_enter(&j, '{'))
                 return false;
-        while (json_key(&j, &first, &key)) {
-                if (json_text_is(&key, "type"))
-                        json_string(&j, &r.type);
-                else if (json_text_is(&key, "data"))
-                        json_string(&j, &r.data);
-                else if (json_text_is(&key, "message"))
-                        json_string(&j, &r.message);
-                else if (json_text_is(&key, "exit_code"))
-                        json_int(&j, &r.exit_code);
+        while (jr_key(&j, &first, &key)) {
+                if (jr_text_is(&key, "type"))
+                        jr_string(&j, &r.type);
+                else if (jr_text_is(&key, "data"))
+                        jr_string(&j, &r.data);
+                else if (jr_text_is(&key, "message"))
+                        jr_string(&j, &r.message);
+                else if (jr_text_is(&key, "exit_code"))
+                        jr_int(&j, &r.exit_code);
                 else
-                        json_skip(&j);
+                        jr_skip(&j);
         }
         *ret = r;
-        return json_finish(&j);
+        return jr_finish(&j);
 }
 
 static bool write_all(int fd, const char *data, size_t n)
@@ -101,15 +101,15 @@ static int take_reply(struct reply *r)
 {
         long n;
 
-        if (json_text_is(&r->type, "stdout") || json_text_is(&r->type, "stderr")) {
+        if (jr_text_is(&r->type, "stdout") || jr_text_is(&r->type, "stderr")) {
                 n = r->data.data ? base64_decode(r->data.data, r->data.data, r->data.len) : 0;
                 if (n < 0 ||
-                    !write_all(json_text_is(&r->type, "stdout") ? STDOUT_FILENO : STDERR_FILENO,
+                    !write_all(jr_text_is(&r->type, "stdout") ? STDOUT_FILENO : STDERR_FILENO,
                                r->data.data, (size_t)n))
                         return FAILED;
-        } else if (json_text_is(&r->type, "exit")) {
+        } else if (jr_text_is(&r->type, "exit")) {
                 return (int)(r->exit_code & 255);
-        } else if (json_text_is(&r->type, "error")) {
+        } else if (jr_text_is(&r->type, "error")) {
                 log_error("agent: %s", r->message.data ? r->message.data : "");
                 return FAILED;
         }

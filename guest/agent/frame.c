@@ -30,10 +30,10 @@ static bool read_argv(struct json *j, struct frame_strings *ret)
         bool first = true;
         char *to;
 
-        if (!json_enter(j, '['))
+        if (!jr_enter(j, '['))
                 return false;
         s.data = to = j->at;
-        while (json_item(j, &first) && json_string(j, &text)) {
+        while (jr_item(j, &first) && jr_string(j, &text)) {
                 if (memchr(text.data, '\0', text.len)) {
                         j->why = "NUL in argv";
                         return false;
@@ -57,11 +57,11 @@ static bool read_env(struct json *j, struct frame_strings *ret)
         bool first = true;
         char *to;
 
-        if (!json_enter(j, '{'))
+        if (!jr_enter(j, '{'))
                 return false;
         s.data = to = j->at;
-        while (json_key(j, &first, &key)) {
-                if (!json_string(j, &value))
+        while (jr_key(j, &first, &key)) {
+                if (!jr_string(j, &value))
                         return false;
                 if (key.len == 0 || memchr(key.data, '=', key.len) ||
                     memchr(key.data, '\0', key.len) || memchr(value.data, '\0', value.len)) {
@@ -84,7 +84,7 @@ static bool read_env(struct json *j, struct frame_strings *ret)
 /* A path, a name: a C string. */
 static bool read_word(struct json *j, struct json_text *ret)
 {
-        if (!json_string(j, ret))
+        if (!jr_string(j, ret))
                 return false;
         if (memchr(ret->data, '\0', ret->len)) {
                 j->why = "NUL in a name";
@@ -120,22 +120,22 @@ static bool read_value(struct json *j, const struct json_text *key, struct frame
         };
 
         /* As if the key were not there. */
-        if (json_peek(j) == 'n')
-                return json_skip(j);
-        if (json_text_is(key, "argv"))
+        if (jr_peek(j) == 'n')
+                return jr_skip(j);
+        if (jr_text_is(key, "argv"))
                 return read_argv(j, &f->argv);
-        if (json_text_is(key, "env"))
+        if (jr_text_is(key, "env"))
                 return read_env(j, &f->env);
         for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-                if (!json_text_is(key, keys[i].key))
+                if (!jr_text_is(key, keys[i].key))
                         continue;
                 if (keys[i].flag)
-                        return json_bool(j, keys[i].flag);
+                        return jr_bool(j, keys[i].flag);
                 if (keys[i].number)
-                        return json_int(j, keys[i].number);
+                        return jr_int(j, keys[i].number);
                 return read_word(j, keys[i].text);
         }
-        return json_skip(j);
+        return jr_skip(j);
 }
 
 const char *frame_decode(char *line, size_t len, struct frame *ret)
@@ -145,14 +145,14 @@ const char *frame_decode(char *line, size_t len, struct frame *ret)
         struct json j;
         bool first = true;
 
-        json_begin(&j, line, len);
-        if (json_enter(&j, '{'))
-                while (json_key(&j, &first, &key) && read_value(&j, &key, &f))
+        jr_begin(&j, line, len);
+        if (jr_enter(&j, '{'))
+                while (jr_key(&j, &first, &key) && read_value(&j, &key, &f))
                         ;
-        if (!json_finish(&j))
+        if (!jr_finish(&j))
                 return j.why;
         for (size_t i = 1; i < N_TYPES; i++)
-                if (json_text_is(&f.type_name, type_names[i]))
+                if (jr_text_is(&f.type_name, type_names[i]))
                         f.type = (enum frame_type)i;
         *ret = f;
         return NULL;

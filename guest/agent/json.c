@@ -10,7 +10,7 @@ static bool fail(struct json *j, const char *why)
         return false;
 }
 
-char json_peek(struct json *j)
+char jr_peek(struct json *j)
 {
         while (j->at < j->end &&
                (*j->at == ' ' || *j->at == '\t' || *j->at == '\r' || *j->at == '\n'))
@@ -18,11 +18,11 @@ char json_peek(struct json *j)
         return j->at < j->end ? *j->at : '\0';
 }
 
-bool json_enter(struct json *j, char open)
+bool jr_enter(struct json *j, char open)
 {
         if (j->why)
                 return false;
-        if (json_peek(j) != open)
+        if (jr_peek(j) != open)
                 return fail(j, open == '{' ? "not an object" : "not an array");
         if (++j->depth > JSON_DEPTH)
                 return fail(j, "nested too deeply");
@@ -38,7 +38,7 @@ static bool another(struct json *j, bool *first, char close)
 
         if (j->why)
                 return false;
-        c = json_peek(j);
+        c = jr_peek(j);
         if (c == close) {
                 j->at++;
                 j->depth--;
@@ -53,16 +53,16 @@ static bool another(struct json *j, bool *first, char close)
         return true;
 }
 
-bool json_item(struct json *j, bool *first)
+bool jr_item(struct json *j, bool *first)
 {
         return another(j, first, ']');
 }
 
-bool json_key(struct json *j, bool *first, struct json_text *ret)
+bool jr_key(struct json *j, bool *first, struct json_text *ret)
 {
-        if (!another(j, first, '}') || !json_string(j, ret))
+        if (!another(j, first, '}') || !jr_string(j, ret))
                 return false;
-        if (json_peek(j) != ':')
+        if (jr_peek(j) != ':')
                 return fail(j, "colon expected");
         j->at++;
         return true;
@@ -179,13 +179,13 @@ static bool plain(char c)
         return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
 }
 
-bool json_string(struct json *j, struct json_text *ret)
+bool jr_string(struct json *j, struct json_text *ret)
 {
         char *to;
 
         if (j->why)
                 return false;
-        if (json_peek(j) != '"')
+        if (jr_peek(j) != '"')
                 return fail(j, "not a string");
         ret->data = to = ++j->at;
         while (j->at < j->end && *j->at != '"') {
@@ -221,7 +221,7 @@ bool json_string(struct json *j, struct json_text *ret)
         return true;
 }
 
-bool json_int(struct json *j, int64_t *ret)
+bool jr_int(struct json *j, int64_t *ret)
 {
         bool negative;
         int64_t v = 0;
@@ -229,7 +229,7 @@ bool json_int(struct json *j, int64_t *ret)
 
         if (j->why)
                 return false;
-        negative = json_peek(j) == '-';
+        negative = jr_peek(j) == '-';
         if (negative)
                 j->at++;
         digits = j->at;
@@ -260,11 +260,11 @@ static bool literal(struct json *j, const char *word)
         return true;
 }
 
-bool json_bool(struct json *j, bool *ret)
+bool jr_bool(struct json *j, bool *ret)
 {
         if (j->why)
                 return false;
-        json_peek(j);
+        jr_peek(j);
         if (literal(j, "true"))
                 *ret = true;
         else if (literal(j, "false"))
@@ -308,27 +308,27 @@ static bool skip_number(struct json *j)
         return true;
 }
 
-bool json_skip(struct json *j)
+bool jr_skip(struct json *j)
 {
         struct json_text text;
         bool first = true;
 
         if (j->why)
                 return false;
-        switch (json_peek(j)) {
+        switch (jr_peek(j)) {
         case '"':
-                return json_string(j, &text);
+                return jr_string(j, &text);
         case '{':
-                if (!json_enter(j, '{'))
+                if (!jr_enter(j, '{'))
                         return false;
-                while (json_key(j, &first, &text))
-                        json_skip(j);
+                while (jr_key(j, &first, &text))
+                        jr_skip(j);
                 return !j->why;
         case '[':
-                if (!json_enter(j, '['))
+                if (!jr_enter(j, '['))
                         return false;
-                while (json_item(j, &first))
-                        json_skip(j);
+                while (jr_item(j, &first))
+                        jr_skip(j);
                 return !j->why;
         case '\0':
                 return fail(j, "unfinished");
@@ -339,15 +339,15 @@ bool json_skip(struct json *j)
         }
 }
 
-bool json_finish(struct json *j)
+bool jr_finish(struct json *j)
 {
         if (j->why)
                 return false;
-        json_peek(j);
+        jr_peek(j);
         return j->at == j->end || fail(j, "something behind the object");
 }
 
-bool json_text_is(const struct json_text *text, const char *literal)
+bool jr_text_is(const struct json_text *text, const char *literal)
 {
         return text->data && text->len == strlen(literal) &&
                memcmp(text->data, literal, text->len) == 0;

@@ -24,32 +24,32 @@ struct json_text {
         size_t len;
 };
 
-static inline void json_begin(struct json *j, char *text, size_t len)
+static inline void jr_begin(struct json *j, char *text, size_t len)
 {
         *j = (struct json){ .at = text, .end = text + len };
 }
 
 /* First character of the next value (blanks skipped), or 0 at the end of the text. */
-char json_peek(struct json *j);
+char jr_peek(struct json *j);
 
 /* Enters an object ('{') or array ('['). */
-bool json_enter(struct json *j, char open);
+bool jr_enter(struct json *j, char open);
 
 /* Inside an object: reads the next key and its colon; false behind the last one, or on error.
  * `first` starts true. */
-bool json_key(struct json *j, bool *first, struct json_text *ret);
+bool jr_key(struct json *j, bool *first, struct json_text *ret);
 
 /* Inside an array: true if a value follows. */
-bool json_item(struct json *j, bool *first);
+bool jr_item(struct json *j, bool *first);
 
-bool json_string(struct json *j, struct json_text *ret);
-bool json_int(struct json *j, int64_t *ret);
-bool json_bool(struct json *j, bool *ret);
+bool jr_string(struct json *j, struct json_text *ret);
+bool jr_int(struct json *j, int64_t *ret);
+bool jr_bool(struct json *j, bool *ret);
 
 /* Any value. */
-bool json_skip(struct json *j);
+bool jr_skip(struct json *j);
 
 /* Nothing but blanks may follow. */
-bool json_finish(struct json *j);
+bool jr_finish(struct json *j);
 
-bool json_text_is(const struct json_text *text, const char *literal);
+bool jr_text_is(const struct json_text *text, const char *literal);

@@ -267,7 +267,7 @@ static bool over(struct agent_session *s)
 
 static int loop(struct agent_session *s, int64_t deadline, struct cc_err *err)
 {
-        if (!s->want_raw && s->fd_in < 0)
+        if (!s->want_raw && s->fd_in < 0 && !s->in_done)
                 end_input(s);
         transmit(s);
         while (!over(s)) {

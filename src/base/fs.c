@@ -162,7 +162,8 @@ static int fsync_parent(const char *path, struct cc_err *err)
         return cc_fsync_dir(dir, err);
 }
 
-int cc_publish(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err)
+static int put_file(const char *path, const void *data, size_t n, mode_t mode, bool sync,
+                    struct cc_err *err)
 {
         CC_FREE char *dir = dir_of(path);
         CC_FREE char *tmp = NULL;
@@ -179,14 +180,24 @@ int cc_publish(const char *path, const void *data, size_t n, mode_t mode, struct
         r = cc_write_all(fd, data, n, err);
         if (r < 0)
                 (void)cc_wrap(err, "write %s", path);
-        else if (fchmod(fd, mode) < 0 || cc_sys.fsync(fd) < 0)
+        else if (fchmod(fd, mode) < 0 || (sync && cc_sys.fsync(fd) < 0))
                 r = cc_fail_errno(err, errno, "write %s", path);
         else if (cc_sys.renameat2(AT_FDCWD, tmp, AT_FDCWD, path, 0) < 0)
                 r = cc_fail_errno(err, errno, "rename to %s", path);
         else
-                return cc_fsync_dir(dir, err);
+                return sync ? cc_fsync_dir(dir, err) : 0;
         (void)unlink(tmp);
         return r;
+}
+
+int cc_publish(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err)
+{
+        return put_file(path, data, n, mode, true, err);
+}
+
+int cc_replace(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err)
+{
+        return put_file(path, data, n, mode, false, err);
 }
 
 int cc_publish_file(const char *from, const char *to, bool noreplace, struct cc_err *err)
@@ -421,4 +432,37 @@ int cc_copy_sparse(int from, int to, struct cc_err *err)
                 off = hole;
         }
         return 0;
+}
+
+static int64_t below(int parent, const char *name, int depth)
+{
+        struct stat st;
+        CC_DIR DIR *d = NULL;
+        const struct dirent *entry;
+        int64_t bytes;
+        int fd;
+
+        if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return 0;
+        bytes = (int64_t)st.st_blocks * 512;
+        if (!S_ISDIR(st.st_mode) || depth == 0)
+                return bytes;
+        fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return bytes;
+        d = fdopendir(fd);
+        if (!d) {
+                close(fd);
+                return bytes;
+        }
+        while ((entry = readdir(d)))
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                        bytes += below(fd, entry->d_name, depth - 1);
+        return bytes;
+}
+
+int64_t cc_tree_bytes(const char *path)
+{
+        /* Our own trees are flat; the limit is for what somebody else put there. */
+        return below(AT_FDCWD, path, 16);
 }

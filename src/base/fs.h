@@ -30,6 +30,10 @@ int cc_pread_all(int fd, void *buf, size_t n, off_t off, struct cc_err *err);
  */
 int cc_publish(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err);
 
+/* The same without the syncs, for a file whose every reader ends with the machine: another process
+ * sees the old or the new one, a crash of the machine may lose both. */
+int cc_replace(const char *path, const void *data, size_t n, mode_t mode, struct cc_err *err);
+
 /* The second half of cc_publish for a file that was written elsewhere on the same file system:
  * fsync it, rename it to `to` and fsync the directory. With `noreplace` an existing target is
  * CC_CONFLICT. */
@@ -80,3 +84,6 @@ int cc_lock_try(const char *path, enum cc_lock_mode mode, const char *op, int *r
                 struct cc_err *err);
 int cc_lock(const char *path, enum cc_lock_mode mode, const char *op, int64_t deadline, int *ret,
             struct cc_err *err);
+
+/* Bytes that a file or tree occupies on disk; 0 when absent. Does not follow links. */
+int64_t cc_tree_bytes(const char *path);

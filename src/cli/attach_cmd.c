@@ -22,11 +22,18 @@ static const char *shown(const struct hv_attachment *a)
         return a->kind == HV_ATTACH_DEVICE ? a->bdf : a->key;
 }
 
+static void add_hints(json_t *root, const struct cc_strv *hints)
+{
+        if (hints->len)
+                json_object_set_new(root, "hints", out_strings(hints));
+}
+
 int attach_run(struct cli *cli, const struct output_flags *out, const struct hv_attachment *what,
                const char *key_name, struct cc_err *err)
 {
         HV_ATTACHMENTS struct hv_attachments request = { 0 };
         ENGINE struct engine e = { 0 };
+        CC_STRV struct cc_strv hints = { 0 };
         CC_FREE char *id = NULL;
         char vm[27];
         int r = vm_attach_check(&cli->config, what, &request, err);
@@ -35,7 +42,7 @@ int attach_run(struct cli *cli, const struct output_flags *out, const struct hv_
         if (r == 0)
                 r = open_vm(cli, &e, vm, err);
         if (r == 0)
-                r = vm_attach(&e, vm, request.v, &id, err);
+                r = vm_attach(&e, vm, request.v, &id, &hints, err);
         if (r < 0)
                 return r;
         cli_success(cli, "vm.attach", "attached %s %s=%s id=%s vm=%s", kind_names[what->kind],
@@ -46,9 +53,12 @@ int attach_run(struct cli *cli, const struct output_flags *out, const struct hv_
                 json_object_set_new(root, "id", out_string(id));
                 json_object_set_new(root, key_name, out_string(shown(request.v)));
                 json_object_set_new(root, "vm", out_string(cli->args[0]));
+                add_hints(root, &hints);
                 out_json(root);
         } else if (out->quiet) {
                 out_line(id);
+        } else {
+                out_hints(&hints);
         }
         return 0;
 }
@@ -57,13 +67,14 @@ int detach_run(struct cli *cli, const struct output_flags *out, enum hv_attach_k
                const char *key_name, const char *key, struct cc_err *err)
 {
         ENGINE struct engine e = { 0 };
+        CC_STRV struct cc_strv hints = { 0 };
         char vm[27];
         int r;
 
         cli->quiet_log = out->quiet || output_is_json(out);
         r = open_vm(cli, &e, vm, err);
         if (r == 0)
-                r = vm_detach(&e, vm, kind, key, err);
+                r = vm_detach(&e, vm, kind, key, &hints, err);
         if (r < 0)
                 return r;
         cli_success(cli, "vm.detach", "detached %s %s=%s vm=%s", kind_names[kind], key_name, key,
@@ -73,7 +84,10 @@ int detach_run(struct cli *cli, const struct output_flags *out, enum hv_attach_k
 
                 json_object_set_new(root, key_name, out_string(key));
                 json_object_set_new(root, "vm", out_string(cli->args[0]));
+                add_hints(root, &hints);
                 out_json(root);
+        } else if (!out->quiet) {
+                out_hints(&hints);
         }
         return 0;
 }

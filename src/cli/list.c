@@ -192,135 +192,224 @@ bool list_pass(const struct list_type *type, const struct list_flags *flags, con
         return true;
 }
 
-/* What qsort_r() compares by: the key of each item, computed once. */
-struct sort_row {
-        const void *item;
-        char *key;
-        size_t position; /* before sorting: equal keys keep their order */
+struct list_out {
+        const struct list_type *type;
+        const struct list_flags *flags;
+        struct cc_strv names; /* fields of a line, when lines of fields are wanted */
+        struct table t;       /* the rows; one cell each unless a table is wanted */
+        struct cc_strv keys;  /* what the rows are sorted by */
+        size_t header;        /* cells before the first row */
+        size_t n;             /* rows */
+        bool json, lines;
 };
 
+struct list_out *list_begin(const struct list_type *type, const struct list_flags *flags)
+{
+        struct list_out *l = xcalloc(1, sizeof(*l));
+
+        l->type = type;
+        l->flags = flags;
+        l->t.columns = 1;
+        l->lines = cc_streq(flags->format, "jsonl");
+        if (flags->quiet) {
+                cc_strv_add(&l->names, type->id);
+        } else if (cc_streq(flags->format, "table")) {
+                l->t.columns = 0;
+                for (size_t f = 0; f < type->n_fields; f++)
+                        l->t.columns += type->fields[f].title != NULL;
+                for (size_t f = 0; f < type->n_fields && !flags->no_header; f++)
+                        if (type->fields[f].title)
+                                table_cell(&l->t, type->fields[f].title);
+                l->header = l->t.cells.len;
+        } else if (is_word_format(flags->format)) {
+                l->json = true;
+        } else {
+                cc_split(flags->format, ",", &l->names);
+        }
+        return l;
+}
+
+static void free_out(struct list_out *l)
+{
+        cc_strv_free(&l->names);
+        cc_strv_free(&l->keys);
+        table_clear(&l->t);
+        free(l);
+}
+
+void list_dropp(struct list_out **l)
+{
+        if (*l)
+                free_out(*l);
+}
+
+/* One line of an array, as it stands indented between the brackets. */
+static char *element(json_t *value)
+{
+        CC_JSON json_t *array = json_array();
+        CC_FREE char *text = NULL;
+
+        json_array_append_new(array, value);
+        text = cc_json_pretty(array);
+        /* "[\n" ... "\n]\n" */
+        return xstrndup(text + 2, strlen(text) - 5);
+}
+
+static char *json_row(const struct list_out *l, const void *item)
+{
+        CC_JSON json_t *value = NULL;
+
+        if (!l->lines)
+                return element(l->type->json(item));
+        value = l->type->json(item);
+        return cc_json_compact(value);
+}
+
+static char *field_row(const struct list_out *l, const void *item)
+{
+        struct cc_buf out = { 0 };
+        const char *name;
+
+        cc_strv_foreach (&l->names, i, name) {
+                CC_BUF struct cc_buf value = { 0 };
+
+                find_field(l->type, name)->text(item, true, &value);
+                if (value.data)
+                        table_sanitise(value.data);
+                cc_buf_printf(&out, "%s%s", i ? "\t" : "", value.data ? value.data : "");
+        }
+        return cc_buf_take(&out);
+}
+
+static void table_row(struct list_out *l, const void *item)
+{
+        for (size_t f = 0; f < l->type->n_fields; f++) {
+                CC_BUF struct cc_buf cell = { 0 };
+
+                if (!l->type->fields[f].title)
+                        continue;
+                l->type->fields[f].text(item, false, &cell);
+                table_cell(&l->t, cell.data ? cell.data : "");
+        }
+}
+
+static const char *sort_field(const struct list_out *l)
+{
+        return l->flags->sort + (*l->flags->sort == '-');
+}
+
+void list_add(struct list_out *l, const void *item)
+{
+        struct cc_buf key = { 0 };
+
+        if (!list_pass(l->type, l->flags, item))
+                return;
+        l->n++;
+        if (*l->flags->sort) {
+                find_field(l->type, sort_field(l))->text(item, true, &key);
+                cc_strv_take(&l->keys, cc_buf_take(&key));
+        }
+        if (l->json)
+                cc_strv_take(&l->t.cells, json_row(l, item));
+        else if (l->names.len)
+                cc_strv_take(&l->t.cells, field_row(l, item));
+        else
+                table_row(l, item);
+}
+
 struct sort_order {
+        char *const *keys;
         bool numeric, descending;
 };
 
 static int compare(const void *a, const void *b, void *ctx)
 {
-        const struct sort_row *x = a;
-        const struct sort_row *y = b;
+        size_t x = *(const size_t *)a;
+        size_t y = *(const size_t *)b;
         const struct sort_order *order = ctx;
-        int r = 0;
+        int r;
 
         if (order->numeric) {
-                long long m = strtoll(x->key, NULL, 10);
-                long long n = strtoll(y->key, NULL, 10);
+                long long m = strtoll(order->keys[x], NULL, 10);
+                long long n = strtoll(order->keys[y], NULL, 10);
 
                 r = (m > n) - (m < n);
         } else {
-                r = strcmp(x->key, y->key);
+                r = strcmp(order->keys[x], order->keys[y]);
         }
         if (r)
                 return order->descending ? -r : r;
-        return (x->position > y->position) - (x->position < y->position);
+        return (x > y) - (x < y); /* equal keys keep their order */
 }
 
-static void sort_items(const struct list_type *type, const char *sort, const void **items, size_t n)
+static void sort_rows(struct list_out *l)
 {
-        struct sort_order order = { .descending = *sort == '-' };
-        const struct list_field *field = find_field(type, sort + order.descending);
-        struct sort_row *rows = xcalloc(n + 1, sizeof(*rows));
+        struct sort_order order = {
+                .keys = l->keys.v,
+                .numeric = find_field(l->type, sort_field(l))->numeric,
+                .descending = *l->flags->sort == '-',
+        };
+        CC_FREE size_t *index = xcalloc(l->n + 1, sizeof(*index));
+        CC_FREE char **cells = xcalloc(l->t.cells.len + 1, sizeof(*cells));
+        char **rows = l->t.cells.v + l->header;
 
-        order.numeric = field->numeric;
-        for (size_t i = 0; i < n; i++) {
-                struct cc_buf key = { 0 };
+        for (size_t i = 0; i < l->n; i++)
+                index[i] = i;
+        qsort_r(index, l->n, sizeof(*index), compare, &order);
+        for (size_t i = 0; i < l->n; i++)
+                memcpy(cells + i * l->t.columns, rows + index[i] * l->t.columns,
+                       l->t.columns * sizeof(*cells));
+        if (l->n)
+                memcpy(rows, cells, l->n * l->t.columns * sizeof(*cells));
+}
 
-                field->text(items[i], true, &key);
-                rows[i] = (struct sort_row){ items[i], cc_buf_take(&key), i };
+static void print_array(const struct list_out *l)
+{
+        const char *row;
+
+        out_text("[");
+        cc_strv_foreach (&l->t.cells, i, row) {
+                out_text(i ? ",\n" : "\n");
+                out_text(row);
         }
-        qsort_r(rows, n, sizeof(*rows), compare, &order);
-        for (size_t i = 0; i < n; i++) {
-                items[i] = rows[i].item;
-                free(rows[i].key);
-        }
-        free(rows);
+        out_text(l->n ? "\n]\n" : "]\n");
 }
 
-static void field_line(const struct list_type *type, const struct cc_strv *names, const void *item,
-                       struct cc_buf *out)
-{
-        for (size_t i = 0; i < names->len; i++) {
-                CC_BUF struct cc_buf value = { 0 };
-
-                find_field(type, names->v[i])->text(item, true, &value);
-                if (value.data)
-                        table_sanitise(value.data);
-                cc_buf_printf(out, "%s%s", i ? "\t" : "", value.data ? value.data : "");
-        }
-        cc_buf_char(out, '\n');
-}
-
-static void render_table(const struct list_type *type, bool header, const void **items, size_t n,
-                         struct cc_buf *out)
-{
-        struct table t = { 0 };
-
-        for (size_t f = 0; f < type->n_fields; f++)
-                t.columns += type->fields[f].title != NULL;
-        for (size_t f = 0; f < type->n_fields && header; f++)
-                if (type->fields[f].title)
-                        table_cell(&t, type->fields[f].title);
-        for (size_t i = 0; i < n; i++)
-                for (size_t f = 0; f < type->n_fields; f++) {
-                        CC_BUF struct cc_buf cell = { 0 };
-
-                        if (!type->fields[f].title)
-                                continue;
-                        type->fields[f].text(items[i], false, &cell);
-                        table_cell(&t, cell.data ? cell.data : "");
-                }
-        table_render(&t, out);
-        table_clear(&t);
-}
-
-static void print_json(const struct list_type *type, bool lines, const void **items, size_t n)
-{
-        CC_JSON json_t *array = json_array();
-
-        for (size_t i = 0; i < n; i++)
-                if (lines)
-                        out_json_line(type->json(items[i]));
-                else
-                        json_array_append_new(array, type->json(items[i]));
-        if (!lines)
-                out_json(json_incref(array));
-}
-
-void list_print(const struct list_type *type, const struct list_flags *flags, const void **items,
-                size_t n)
+static void print_table(const struct list_out *l)
 {
         CC_BUF struct cc_buf out = { 0 };
-        CC_STRV struct cc_strv names = { 0 };
-        size_t kept = 0;
 
-        for (size_t i = 0; i < n; i++)
-                if (list_pass(type, flags, items[i]))
-                        items[kept++] = items[i];
-        n = kept;
-        if (*flags->sort)
-                sort_items(type, flags->sort, items, n);
-        if (flags->quiet) {
-                cc_strv_add(&names, type->id);
-        } else if (cc_streq(flags->format, "table")) {
-                if (n)
-                        render_table(type, !flags->no_header, items, n, &out);
-                else if (!flags->no_header)
-                        cc_buf_printf(&out, "%s\n", type->empty);
-        } else if (is_word_format(flags->format)) {
-                print_json(type, cc_streq(flags->format, "jsonl"), items, n);
-        } else {
-                cc_split(flags->format, ",", &names);
-        }
-        for (size_t i = 0; i < n && names.len; i++)
-                field_line(type, &names, items[i], &out);
+        if (l->n)
+                table_render(&l->t, &out);
+        else if (!l->flags->no_header)
+                cc_buf_printf(&out, "%s\n", l->type->empty);
         if (out.len)
                 out_text(out.data);
+}
+
+void list_end(struct list_out *l)
+{
+        const char *row;
+
+        if (*l->flags->sort && l->n)
+                sort_rows(l);
+        if (l->json && !l->lines) {
+                print_array(l);
+        } else if (l->json || l->names.len) {
+                cc_strv_foreach (&l->t.cells, i, row)
+                        out_line(row);
+        } else {
+                print_table(l);
+        }
+        free_out(l);
+}
+
+void list_print(const struct list_type *type, const struct list_flags *flags,
+                const void *const *items, size_t n)
+{
+        struct list_out *l = list_begin(type, flags);
+
+        for (size_t i = 0; i < n; i++)
+                list_add(l, items[i]);
+        list_end(l);
 }

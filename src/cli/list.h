@@ -50,6 +50,16 @@ int list_check(const struct list_type *type, const struct list_flags *flags, str
 /* True if the item passes the filters: values of one key are alternatives, keys add up. */
 bool list_pass(const struct list_type *type, const struct list_flags *flags, const void *item);
 
-/* Filter, sort and print to stdout. `items` is reordered. list_check() has passed. */
-void list_print(const struct list_type *type, const struct list_flags *flags, const void **items,
-                size_t n);
+/* A list under way: its rows are kept as text, the items are not. list_check() has passed; `type`
+ * and `flags` outlive it. list_add() filters; list_end() sorts, prints to stdout and frees. Nothing
+ * is printed before, so that a reader of the store never waits for a slow reader of ours. */
+struct list_out;
+struct list_out *list_begin(const struct list_type *type, const struct list_flags *flags);
+void list_add(struct list_out *l, const void *item);
+void list_end(struct list_out *l);
+void list_dropp(struct list_out **l); /* cleanup function; NULL inside is fine */
+#define LIST_OUT CC_CLEANUP(list_dropp)
+
+/* All three at once. */
+void list_print(const struct list_type *type, const struct list_flags *flags,
+                const void *const *items, size_t n);

@@ -84,6 +84,23 @@ json_t *out_string(const char *s)
         return json_stringn_nocheck(b.data, b.len);
 }
 
+json_t *out_strings(const struct cc_strv *v)
+{
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < v->len; i++)
+                json_array_append_new(list, out_string(v->v[i]));
+        return list;
+}
+
+void out_hints(const struct cc_strv *hints)
+{
+        if (hints->len)
+                out_text("# run in the guest, so that it takes note:\n");
+        for (size_t i = 0; i < hints->len; i++)
+                out_line(hints->v[i]);
+}
+
 void out_record(const struct record_type *type, const void *record)
 {
         out_json(record_dump(type, record, RECORD_PUBLIC));

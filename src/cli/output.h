@@ -38,6 +38,12 @@ void out_json_line(json_t *value);
 /* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD. New reference. */
 json_t *out_string(const char *s);
 
+/* The same of a list. */
+json_t *out_strings(const struct cc_strv *v);
+
+/* Commands for the guest's administrator, if there are any. */
+void out_hints(const struct cc_strv *hints);
+
 /* The public view of a record. */
 void out_record(const struct record_type *type, const void *record);
 

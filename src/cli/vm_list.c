@@ -166,12 +166,11 @@ const struct list_type vm_list_type = {
         .json = to_json,
 };
 
-struct collected {
+struct printing {
         const struct config *config;
         char *const *refs;
         size_t n_refs;
-        struct vm_record *v;
-        size_t n, cap;
+        struct list_out *out;
 };
 
 bool vm_list_wanted(char *const *refs, size_t n_refs, const struct vm_record *vm)
@@ -183,45 +182,35 @@ bool vm_list_wanted(char *const *refs, size_t n_refs, const struct vm_record *vm
         return n_refs == 0;
 }
 
-static int collect(void *ctx, struct vm_record *vm, struct cc_err *err)
+static int print(void *ctx, struct vm_record *vm, struct cc_err *err)
 {
-        struct collected *c = ctx;
+        struct printing *p = ctx;
 
-        if (!vm_list_wanted(c->refs, c->n_refs, vm))
+        if (!vm_list_wanted(p->refs, p->n_refs, vm))
                 return 0;
-        if (c->n == c->cap) {
-                c->cap = c->cap ? c->cap * 2 : 64;
-                c->v = xreallocarray(c->v, c->cap, sizeof(*c->v));
-        }
-        /* The record moves: what the store gave us is zeroed, so clearing it there frees nothing.
-         */
-        c->v[c->n++] = *vm;
-        memset(vm, 0, sizeof(*vm));
+        vm_present(p->config, vm);
+        list_add(p->out, vm);
         return 0;
 }
 
 int vm_list_run(struct cli *cli, const struct list_flags *flags, char *const *refs, size_t n_refs,
                 struct cc_err *err)
 {
+        /* Only JSON shows what the brief records lack. */
+        bool whole = !flags->quiet && cc_startswith(flags->format, "json");
         ENGINE struct engine e = { 0 };
-        struct collected c = { .config = &cli->config, .refs = refs, .n_refs = n_refs };
-        const void **items = NULL;
+        LIST_OUT struct list_out *out = NULL;
+        struct printing p = { .config = &cli->config, .refs = refs, .n_refs = n_refs };
         int r = list_check(&vm_list_type, flags, err);
 
         if (r == 0)
                 r = cli_engine(cli, &e, err);
-        if (r == 0)
-                r = meta_vm_each(e.meta, collect, &c, err);
-        items = xcalloc(c.n + 1, sizeof(*items));
-        for (size_t i = 0; i < c.n; i++) {
-                vm_present(&cli->config, &c.v[i]);
-                items[i] = &c.v[i];
-        }
-        if (r == 0)
-                list_print(&vm_list_type, flags, items, c.n);
-        for (size_t i = 0; i < c.n; i++)
-                vm_record_clear(&c.v[i]);
-        free(c.v);
-        free(items);
-        return r;
+        if (r < 0)
+                return r;
+        out = p.out = list_begin(&vm_list_type, flags);
+        r = (whole ? meta_vm_each : meta_vm_each_brief)(e.meta, print, &p, err);
+        if (r < 0)
+                return r;
+        list_end(TAKE_PTR(out));
+        return 0;
 }

@@ -88,6 +88,38 @@ static int scan_temp(const char *dir, struct gc_list *ret, struct cc_err *err)
         return r;
 }
 
+/* Names under which files are written before they get their own (cc_publish), in `dir`. */
+static int scan_unpublished(const char *dir, struct gc_list *ret, struct cc_err *err)
+{
+        CC_STRV struct cc_strv names = { 0 };
+        const char *name;
+        int r = gc_names(dir, &names, err);
+
+        cc_strv_foreach (&names, i, name) {
+                CC_FREE char *path = cc_path_join(dir, name);
+
+                if (cc_startswith(name, ".tmp-") && gc_old(path))
+                        gc_list_add(ret, name, abandoned, TAKE_PTR(path));
+        }
+        return r;
+}
+
+static int scan_boot_dirs(struct gc *gc, struct gc_list *ret, struct cc_err *err)
+{
+        CC_FREE char *boot = cc_path_join(gc->e->config->root_dir, "oci/boot");
+        CC_STRV struct cc_strv names = { 0 };
+        const char *name;
+        int r = gc_names(boot, &names, err);
+
+        cc_strv_foreach (&names, i, name) {
+                CC_FREE char *dir = cc_path_join(boot, name);
+
+                if (r == 0 && cc_is_hex(name, HEX_LEN))
+                        r = scan_unpublished(dir, ret, err);
+        }
+        return r;
+}
+
 int gc_oci_scan(struct gc *gc, const struct gc_module *mod, struct gc_list *ret, struct cc_err *err)
 {
         CC_FREE char *temp = layout_oci_temp(gc->e->config);
@@ -99,6 +131,8 @@ int gc_oci_scan(struct gc *gc, const struct gc_module *mod, struct gc_list *ret,
         layers = ret->n;
         r = scan_blobs(gc, "oci/boot", "", ret, err);
         drop_doubles(ret, layers);
+        if (r == 0)
+                r = scan_boot_dirs(gc, ret, err);
         return r < 0 ? r : scan_temp(temp, ret, err);
 }
 
@@ -181,7 +215,7 @@ static int64_t blob_bytes(struct gc *gc, const char *hex)
 
         blob_paths(gc->e->config, hex, &paths);
         for (size_t i = 0; i < paths.len; i++)
-                bytes += gc_bytes(paths.v[i]);
+                bytes += cc_tree_bytes(paths.v[i]);
         return bytes;
 }
 
@@ -221,7 +255,7 @@ static int collect_temp(struct gc *gc, const struct gc_candidate *c, char **ret_
 
         if (!gc_old(c->path))
                 return 0;
-        *ret_bytes = gc_bytes(c->path);
+        *ret_bytes = cc_tree_bytes(c->path);
         *ret_detail = xasprintf("temp=%s", c->id);
         if (!gc->dry_run)
                 r = cc_rm_rf(c->path, err);

@@ -1,6 +1,7 @@
 /*
- * A driver's module: creations that nobody finishes, and run, log and staging directories without a
- * record. A directory needs no tombstone: as long as it exists, the next cycle finds it again.
+ * A driver's module: creations and hibernations that nobody finishes, and run, log and staging
+ * directories without a record. A directory needs no tombstone: as long as it exists, the next
+ * cycle finds it again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #define STAGING_SUFFIX ".restore-staging"
 
 static const char stale_creating[] = "stale-creating";
+static const char half_hibernated[] = "interrupted-hibernate";
 static const char orphan_run[] = "orphan-runDir";
 static const char orphan_log[] = "orphan-logDir";
 static const char orphan_staging[] = "orphan-staging";
@@ -56,12 +58,17 @@ int gc_vms_scan(struct gc *gc, const struct gc_module *mod, struct gc_list *ret,
         CC_FREE char *log = cc_path_join(c->log_dir, mod->drv->dir);
         CC_STRV struct cc_strv known = { 0 };
         CC_STRV struct cc_strv creating = { 0 };
+        CC_STRV struct cc_strv hibernating = { 0 };
         const char *id;
         int r = meta_vm_ids_in_state(gc->e->meta, mod->drv->name, vm_state_name(VM_CREATING),
                                      &creating, err);
 
         cc_strv_foreach (&creating, i, id)
                 gc_list_add(ret, id, stale_creating, NULL);
+        if (r == 0)
+                r = meta_vm_ids_hibernating(gc->e->meta, mod->drv->name, &hibernating, err);
+        cc_strv_foreach (&hibernating, i, id)
+                gc_list_add(ret, id, half_hibernated, NULL);
         if (r == 0)
                 r = meta_vm_ids(gc->e->meta, &known, err);
         if (r == 0)
@@ -128,7 +135,7 @@ static int collect_dir(struct gc *gc, const struct hv_driver *drv, const struct 
                 r = still_garbage(gc, c, &garbage, err);
         if (r < 0 || !garbage)
                 return r < 0 ? r : 0;
-        *ret_bytes = gc_bytes(c->path);
+        *ret_bytes = cc_tree_bytes(c->path);
         *ret_detail = xasprintf("id=%s %s=%s", c->id, c->reason == orphan_log ? "logDir" : "runDir",
                                 c->path);
         if (gc->dry_run)
@@ -176,10 +183,36 @@ static int collect_creation(struct gc *gc, const struct gc_candidate *c, char **
         return gc->dry_run ? GC_WOULD : GC_DONE;
 }
 
+/* The snapshot is complete: what is left is to end the VMM. Its maker, if alive, has the lock. */
+static int finish_hibernation(struct gc *gc, const struct gc_module *mod,
+                              const struct gc_candidate *c, char **ret_detail, struct cc_err *err)
+{
+        CC_FREE char *lock_path = layout_vm_lock(gc->e->config, c->id);
+        VM_RECORD struct vm_record vm = VM_RECORD_INIT;
+        struct cc_err why = CC_ERR_INIT;
+        CC_CLOSE int lock = -1;
+        int r = gc_lock(lock_path, &lock, err);
+
+        if (r <= 0)
+                return r;
+        r = meta_vm_get(gc->e->meta, c->id, &vm, &why);
+        if (r == -CC_NOT_FOUND || (r == 0 && !vm.hibernating))
+                return 0;
+        if (r < 0)
+                return cc_err_copy(err, &why);
+        *ret_detail = xasprintf("id=%s", c->id);
+        if (gc->dry_run)
+                return GC_WOULD;
+        r = vm_recover_locked(gc->e, mod->drv, &vm, err);
+        return r < 0 ? r : GC_DONE;
+}
+
 int gc_vms_collect(struct gc *gc, const struct gc_module *mod, const struct gc_candidate *c,
                    char **ret_detail, int64_t *ret_bytes, struct cc_err *err)
 {
         if (c->reason == stale_creating)
                 return collect_creation(gc, c, ret_detail, err);
+        if (c->reason == half_hibernated)
+                return finish_hibernation(gc, mod, c, ret_detail, err);
         return collect_dir(gc, mod->drv, c, ret_detail, ret_bytes, err);
 }

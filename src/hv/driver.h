@@ -21,7 +21,7 @@ enum {
         HV_CAP_HUGEPAGES = 1 << 4,
         HV_CAP_MERGEABLE = 1 << 5,
         HV_CAP_NO_WATCHDOG = 1 << 6, /* has a watchdog that --no-watchdog omits */
-        HV_CAP_PCI_FLAG = 1 << 7,    /* --pci is meaningful */
+        HV_CAP_PCI_FLAG = 1 << 7,    /* --pci is meaningful: hot-plug works on such machines only */
         HV_CAP_USER_NET = 1 << 8,    /* has a user-mode network stack */
         HV_CAP_DIRECT_IO = 1 << 9,
         HV_CAP_DISK_QUEUES = 1 << 10,
@@ -179,6 +179,9 @@ struct hv_attachment *hv_attachments_add(struct hv_attachments *a); /* zeroed */
 void hv_attachments_clear(struct hv_attachments *a);                /* also the cleanup function */
 #define HV_ATTACHMENTS CC_CLEANUP(hv_attachments_clear)
 
+/* What a guest must be told by its administrator where the machine does not tell it. */
+enum hv_plug_event { HV_PLUGGED, HV_NIC_PULLED, HV_DISK_PULLED };
+
 /* How long a guest may take to release a device (network.md §1). */
 #define HV_EJECT_MS 30000
 
@@ -331,7 +334,9 @@ struct hv_driver {
          * answer within HV_EJECT_MS, nothing may be torn down, and it can be tried again. */
         int (*nic_remove)(const struct hv_env *env, const char *run_dir, size_t index,
                           const char *mac, struct cc_err *err);
-        /* MACs of the NICs that the machine has or is still releasing, lower case. */
+        /* MACs of the NICs that the machine has or is still releasing, lower case. Without
+         * HV_CAP_NIC_SWAP they may be those of a clone's source, and come in the order of the
+         * indices. */
         int (*nic_list)(const struct hv_env *env, const char *run_dir, struct cc_strv *ret,
                         struct cc_err *err);
 
@@ -345,6 +350,9 @@ struct hv_driver {
                       const char *key, struct cc_err *err);
         int (*attachments)(const struct hv_env *env, const char *run_dir,
                            struct hv_attachments *ret, struct cc_err *err);
+        /* The command by which a Linux guest takes note, `index` being the NIC's; caller frees.
+         * NULL: the machine tells the guest. */
+        char *(*guest_hint)(enum hv_plug_event event, size_t index);
 };
 
 /* What a capability is to users, for docs/limitations.md: one row for each of the bits above. */
@@ -375,6 +383,10 @@ const struct hv_driver *hv_driver_at(size_t i);
 int hv_require_for(const struct hv_driver *drv, unsigned cap, const char *verb, const char *what,
                    struct cc_err *err);
 int hv_require(const struct hv_driver *drv, unsigned cap, const char *what, struct cc_err *err);
+
+/* The same for hot-plug on a machine that was created with --pci or not (HV_CAP_PCI_FLAG). */
+int hv_require_plug(const struct hv_driver *drv, unsigned cap, bool pci, const char *verb,
+                    const char *what, struct cc_err *err);
 
 /* console_open() of the driver named `driver`: what the console relay is given (its
  * console_open_fn).

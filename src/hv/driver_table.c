@@ -50,6 +50,19 @@ int hv_require_for(const struct hv_driver *drv, unsigned cap, const char *verb, 
                        drv->name, what);
 }
 
+int hv_require_plug(const struct hv_driver *drv, unsigned cap, bool pci, const char *verb,
+                    const char *what, struct cc_err *err)
+{
+        bool mmio = (drv->caps & HV_CAP_PCI_FLAG) && !pci;
+
+        if ((drv->caps & cap) != cap || !mmio)
+                return hv_require_for(drv, cap, verb, what, err);
+        return cc_fail(err, CC_UNSUPPORTED,
+                       "%s: backend %s: backend does not support %s: the VM boots on the MMIO "
+                       "transport (created without --pci)",
+                       verb, drv->name, what);
+}
+
 int hv_require(const struct hv_driver *drv, unsigned cap, const char *what, struct cc_err *err)
 {
         return hv_require_for(drv, cap, what, what, err);

@@ -66,6 +66,9 @@ int meta_vm_resolve(struct meta *m, const char *ref, char ret_id[27], struct cc_
 typedef int (*meta_vm_fn)(void *ctx, struct vm_record *vm, struct cc_err *err);
 int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
 
+/* The same without disks, boot files, pins, snapshots and unknown keys: for tables of very many. */
+int meta_vm_each_brief(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err);
+
 /* Names of all VMs whose name starts with prefix, sorted; at most `limit`. */
 int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,
                   struct cc_err *err);
@@ -80,6 +83,9 @@ int meta_vm_ids_like(struct meta *m, const char *state, const char *prefix, size
 int meta_vm_ids(struct meta *m, struct cc_strv *ret, struct cc_err *err);
 int meta_vm_ids_in_state(struct meta *m, const char *driver, const char *state, struct cc_strv *ret,
                          struct cc_err *err);
+/* IDs of one driver's VMs whose hibernation may not be finished; ask the record. */
+int meta_vm_ids_hibernating(struct meta *m, const char *driver, struct cc_strv *ret,
+                            struct cc_err *err);
 int meta_vm_exists(struct meta *m, const char *id, bool *ret, struct cc_err *err);
 
 /* Delete the row; leaves a vm_gone row for watchers. Absent is fine. */

@@ -32,6 +32,16 @@ int meta_vm_ids_in_state(struct meta *m, const char *driver, const char *state, 
                     state, ret, err);
 }
 
+int meta_vm_ids_hibernating(struct meta *m, const char *driver, struct cc_strv *ret,
+                            struct cc_err *err)
+{
+        /* The flag has no column; inside a string of the record its quotes would be escaped. */
+        return keys(m,
+                    "SELECT id FROM vms WHERE backend = ?1 AND state = ?2 "
+                    "AND instr(data, '\"hibernating\":true') ORDER BY id",
+                    driver, vm_state_name(VM_RUNNING), ret, err);
+}
+
 /* Keys from ?1 on and before ?2, at most ?3; ?4 is `also`. */
 static int range(struct meta *m, const char *sql, const char *prefix, size_t limit,
                  const char *also, struct cc_strv *ret, struct cc_err *err)

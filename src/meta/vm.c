@@ -18,10 +18,13 @@ static int no_vm(const char *ref, struct cc_err *err)
 /* ---- reading ---- */
 
 /* Column 0 holds the record. A damaged one is an error that names the row. */
-static int parse_row(sqlite3_stmt *s, const char *id, struct vm_record *ret, struct cc_err *err)
+static int parse_row(sqlite3_stmt *s, const char *id, bool brief, struct vm_record *ret,
+                     struct cc_err *err)
 {
         const char *text = meta_text(s, 0);
-        int r = vm_record_parse(text, (size_t)sqlite3_column_bytes(s, 0), ret, err);
+        size_t n = (size_t)sqlite3_column_bytes(s, 0);
+        int r = brief ? vm_record_parse_brief(text, n, ret, err)
+                      : vm_record_parse(text, n, ret, err);
 
         return r < 0 && err ? cc_wrap(err, "store: row %s", id) : r;
 }
@@ -37,7 +40,7 @@ int meta_vm_get(struct meta *m, const char *id, struct vm_record *ret, struct cc
         r = meta_step(m, s, err);
         if (r < 0)
                 return r;
-        return r == 0 ? no_vm(id, err) : parse_row(s, id, ret, err);
+        return r == 0 ? no_vm(id, err) : parse_row(s, id, false, ret, err);
 }
 
 char *meta_after_prefix(const char *prefix)
@@ -176,7 +179,8 @@ static int row_keys(struct meta *m, struct row_key **ret, size_t *ret_n, struct 
         return r;
 }
 
-static int visit(struct meta *m, int64_t rowid, meta_vm_fn fn, void *ctx, struct cc_err *err)
+static int visit(struct meta *m, int64_t rowid, bool brief, meta_vm_fn fn, void *ctx,
+                 struct cc_err *err)
 {
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
         {
@@ -188,7 +192,7 @@ static int visit(struct meta *m, int64_t rowid, meta_vm_fn fn, void *ctx, struct
                 sqlite3_bind_int64(s, 1, rowid);
                 r = meta_step(m, s, err);
                 if (r > 0)
-                        r = parse_row(s, meta_text(s, 1), &vm, err);
+                        r = parse_row(s, meta_text(s, 1), brief, &vm, err);
                 else if (r == 0) /* deleted by the callback of an earlier row */
                         return 0;
                 if (r < 0)
@@ -197,7 +201,7 @@ static int visit(struct meta *m, int64_t rowid, meta_vm_fn fn, void *ctx, struct
         return fn(ctx, &vm, err);
 }
 
-int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err)
+static int each(struct meta *m, bool brief, meta_vm_fn fn, void *ctx, struct cc_err *err)
 {
         CC_FREE struct row_key *keys = NULL;
         size_t n = 0;
@@ -208,9 +212,19 @@ int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err)
                 return r;
         r = row_keys(m, &keys, &n, err);
         for (size_t i = 0; i < n && r == 0; i++)
-                r = visit(m, keys[i].rowid, fn, ctx, err);
+                r = visit(m, keys[i].rowid, brief, fn, ctx, err);
         meta_read_end(m, own);
         return r;
+}
+
+int meta_vm_each(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err)
+{
+        return each(m, false, fn, ctx, err);
+}
+
+int meta_vm_each_brief(struct meta *m, meta_vm_fn fn, void *ctx, struct cc_err *err)
+{
+        return each(m, true, fn, ctx, err);
 }
 
 int meta_vm_names(struct meta *m, const char *prefix, size_t limit, struct cc_strv *ret,

@@ -22,6 +22,7 @@
 struct text {
         const char *p;
         const char *end; /* *end is readable and is '\0' */
+        bool brief;      /* pass over FIELD_BULK and unknown keys */
 };
 
 static void blanks(struct text *t)
@@ -152,14 +153,11 @@ static bool time_value(struct text *t, int64_t *ret)
         return cc_time_parse(text, ret) == 0;
 }
 
-/* Any value: find its end, then let the JSON library judge and keep it. */
-static bool any(struct text *t, json_t **ret)
+/* Pass over any value; what is between its brackets and quotes is not judged. */
+static bool skip(struct text *t)
 {
-        const char *start;
         int depth = 0;
 
-        blanks(t);
-        start = t->p;
         do {
                 const char *raw;
                 bool escaped;
@@ -195,6 +193,18 @@ static bool any(struct text *t, json_t **ret)
                         t->p += strcspn(t->p, " \n\t\r\",:{}[]");
                 }
         } while (depth > 0);
+        return true;
+}
+
+/* Any value: find its end, then let the JSON library judge and keep it. */
+static bool any(struct text *t, json_t **ret)
+{
+        const char *start;
+
+        blanks(t);
+        start = t->p;
+        if (!skip(t))
+                return false;
         *ret = json_loadb(start, (size_t)(t->p - start), JSON_DECODE_ANY, NULL);
         return *ret;
 }
@@ -262,6 +272,8 @@ static bool value(struct text *t, const struct field *f, void *p)
 
         if (word(t, "null"))
                 return true;
+        if (t->brief && (f->flags & FIELD_BULK))
+                return skip(t);
         switch (f->type) {
         case FIELD_STR:
                 return string(t, p);
@@ -300,6 +312,8 @@ static bool unknown(struct text *t, const struct record_type *type, void *rec, c
         CC_JSON json_t *v = NULL;
         json_t **extra;
 
+        if (t->brief)
+                return skip(t);
         if (!any(t, &v))
                 return false;
         if (type->extra == SIZE_MAX)
@@ -344,9 +358,10 @@ static bool object(struct text *t, const struct record_type *type, void *rec)
         return take(t, '}');
 }
 
-bool record_decode(const struct record_type *type, const char *text, size_t n, void *rec)
+static bool decode(const struct record_type *type, const char *text, size_t n, bool brief,
+                   void *rec)
 {
-        struct text t = { .p = text, .end = text + n };
+        struct text t = { .p = text, .end = text + n, .brief = brief };
 
         record_init(type, rec);
         if (object(&t, type, rec)) {
@@ -356,6 +371,19 @@ bool record_decode(const struct record_type *type, const char *text, size_t n, v
         }
         record_clear(type, rec);
         return false;
+}
+
+bool record_decode(const struct record_type *type, const char *text, size_t n, void *rec)
+{
+        return decode(type, text, n, false, rec);
+}
+
+int record_parse_brief(const struct record_type *type, const char *text, size_t n, void *rec,
+                       struct cc_err *err)
+{
+        if (text[n] == '\0' && decode(type, text, n, true, rec))
+                return 0;
+        return record_parse(type, text, n, rec, err);
 }
 
 int record_parse(const struct record_type *type, const char *text, size_t n, void *rec,

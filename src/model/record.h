@@ -32,6 +32,7 @@ enum {
         FIELD_SHOWN = 1 << 2,  /* only shown to users, never stored */
         FIELD_NULLS = 1 << 3,  /* array: a null element loads as an empty one, for who needs it to
                                   refuse (network.md §1) */
+        FIELD_BULK = 1 << 4,   /* what no table of many records shows: record_parse_brief() */
 };
 
 struct record_type;
@@ -69,6 +70,11 @@ int record_load(const struct record_type *type, const json_t *json, void *rec, s
  * documents that record_dump() wrote. */
 int record_parse(const struct record_type *type, const char *text, size_t n, void *rec,
                  struct cc_err *err);
+
+/* The same without fields marked FIELD_BULK and without unknown keys, for who looks at very many
+ * records and writes none back. Damage inside what is left out may go unnoticed. */
+int record_parse_brief(const struct record_type *type, const char *text, size_t n, void *rec,
+                       struct cc_err *err);
 
 /* Make *rec empty: all zero, and tristates absent. */
 void record_init(const struct record_type *type, void *rec);

@@ -145,9 +145,9 @@ static const struct field vm_fields[] = {
         F(vm_record, netns_path, FIELD_STR, 0),
         F(vm_record, net_bridge_dev, FIELD_STR, 0),
         FSUB(vm_record, network_configs, FIELD_ARRAY, FIELD_NULLS, &nic_type),
-        FSUB(vm_record, storage_configs, FIELD_ARRAY, 0, &vm_disk_type),
+        FSUB(vm_record, storage_configs, FIELD_ARRAY, FIELD_BULK, &vm_disk_type),
         F(vm_record, first_booted, FIELD_BOOL, 0),
-        F(vm_record, snapshot_ids, FIELD_SET, 0),
+        F(vm_record, snapshot_ids, FIELD_SET, FIELD_BULK),
         F(vm_record, transition_generation, FIELD_INT, 0),
         F(vm_record, last_transition_reason, FIELD_STR, 0),
         F(vm_record, last_transition_at, FIELD_TIME, 0),
@@ -155,8 +155,8 @@ static const struct field vm_fields[] = {
         F(vm_record, updated_at, FIELD_TIME, FIELD_ALWAYS),
         F(vm_record, started_at, FIELD_TIME, 0),
         F(vm_record, stopped_at, FIELD_TIME, 0),
-        FSUB(vm_record, boot_config, FIELD_OBJECT, FIELD_STORED, &boot_config_type),
-        F(vm_record, image_blob_ids, FIELD_SET, FIELD_STORED),
+        FSUB(vm_record, boot_config, FIELD_OBJECT, FIELD_STORED | FIELD_BULK, &boot_config_type),
+        F(vm_record, image_blob_ids, FIELD_SET, FIELD_STORED | FIELD_BULK),
         F(vm_record, run_dir, FIELD_STR, FIELD_STORED),
         F(vm_record, log_dir, FIELD_STR, FIELD_STORED),
         FSUB(vm_record, proc, FIELD_PTR, FIELD_STORED, &proc_type),
@@ -291,10 +291,11 @@ static int wrap_named(const char *text, size_t n, struct cc_err *err)
         return cc_isempty(name) ? -CC_INVALID : cc_wrap(err, "vm %s", name);
 }
 
-int vm_record_parse(const char *text, size_t n, struct vm_record *ret, struct cc_err *err)
+static int parse(const char *text, size_t n, bool brief, struct vm_record *ret, struct cc_err *err)
 {
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
-        int r = record_parse(&vm_record_type, text, n, &vm, err);
+        int r = brief ? record_parse_brief(&vm_record_type, text, n, &vm, err)
+                      : record_parse(&vm_record_type, text, n, &vm, err);
 
         if (r == 0)
                 r = labels_check(vm.config.labels, err);
@@ -303,6 +304,16 @@ int vm_record_parse(const char *text, size_t n, struct vm_record *ret, struct cc
         *ret = vm;
         vm = (struct vm_record)VM_RECORD_INIT;
         return 0;
+}
+
+int vm_record_parse(const char *text, size_t n, struct vm_record *ret, struct cc_err *err)
+{
+        return parse(text, n, false, ret, err);
+}
+
+int vm_record_parse_brief(const char *text, size_t n, struct vm_record *ret, struct cc_err *err)
+{
+        return parse(text, n, true, ret, err);
 }
 
 char *vm_record_text(const struct vm_record *vm)

@@ -145,4 +145,7 @@ int vm_disks_check(const struct vm_record *vm, struct cc_err *err);
 /* Decode the stored JSON text of a row (a NUL follows its n bytes), and the reverse (caller frees).
  */
 int vm_record_parse(const char *text, size_t n, struct vm_record *ret, struct cc_err *err);
+
+/* The same without disks, boot files, pins and snapshots: not to be written back. */
+int vm_record_parse_brief(const char *text, size_t n, struct vm_record *ret, struct cc_err *err);
 char *vm_record_text(const struct vm_record *vm);

@@ -178,8 +178,8 @@ static void collect_mine(void *ctx, const struct net_link *link)
         cc_strv_add(&m->names, link->name);
 }
 
-/* By listing: a record may know fewer NICs than there are. */
-static int delete_vm(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
+/* Every TAP of the VM whose index is at least `first`. */
+static int delete_from(const struct vm_record *vm, size_t first, struct cc_err *err)
 {
         NETNS_FDS struct netns_fds here = NETNS_FDS_INIT;
         struct cc_err all = CC_ERR_INIT;
@@ -191,12 +191,25 @@ static int delete_vm(const struct net_env *env, const struct vm_record *vm, stru
                 r = link_each(here.sk, collect_mine, &m, err);
         for (size_t i = 0; i < m.names.len; i++) {
                 struct cc_err one = CC_ERR_INIT;
+                size_t index;
 
-                if (link_delete(here.sk, m.names.v[i], &one) < 0)
+                if (wire_index(m.names.v[i], &index) && index >= first &&
+                    link_delete(here.sk, m.names.v[i], &one) < 0)
                         cc_join(&all, &one);
         }
         cc_strv_free(&m.names);
         return r < 0 || all.class == CC_OK ? r : cc_err_copy(err, &all);
+}
+
+/* By listing: a record may know fewer NICs than there are. */
+static int delete_vm(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
+{
+        return delete_from(vm, 0, err);
+}
+
+static int reclaim(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
+{
+        return delete_from(vm, vm->network_configs.len, err);
 }
 
 static int verify(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
@@ -293,5 +306,6 @@ const struct net_provider net_provider_bridge = {
         .recover = recover,
         .quiesce = quiesce,
         .unquiesce = unquiesce,
+        .reclaim = reclaim,
         .orphans = orphans,
 };

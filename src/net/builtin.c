@@ -252,7 +252,7 @@ int builtin_detach(struct nl_sock *sk, const char *vm_id, size_t index, struct c
 
 struct mine {
         char prefix[16];
-        struct cc_strv names;
+        struct cc_strv *names;
 };
 
 static void collect_mine(void *ctx, const struct net_link *link)
@@ -260,32 +260,34 @@ static void collect_mine(void *ctx, const struct net_link *link)
         struct mine *m = ctx;
 
         if (cc_streq(link->kind, "veth") && cc_startswith(link->name, m->prefix))
-                cc_strv_add(&m->names, link->name);
+                cc_strv_add(m->names, link->name);
+}
+
+int builtin_ports(struct nl_sock *sk, const char *vm_id, struct cc_strv *ret, struct cc_err *err)
+{
+        struct mine m = { .names = ret };
+
+        (void)snprintf(m.prefix, sizeof(m.prefix), "cc%.*s-", CC_ID8_LEN, vm_id);
+        return link_each(sk, collect_mine, &m, err);
 }
 
 int builtin_detach_all(struct nl_sock *sk, const char *vm_id, struct cc_err *err)
 {
-        struct mine m = { 0 };
-        int r;
+        CC_STRV struct cc_strv names = { 0 };
+        int r = builtin_ports(sk, vm_id, &names, err);
 
-        (void)snprintf(m.prefix, sizeof(m.prefix), "cc%.*s-", CC_ID8_LEN, vm_id);
-        r = link_each(sk, collect_mine, &m, err);
-        for (size_t i = 0; i < m.names.len && r == 0; i++)
-                r = link_delete(sk, m.names.v[i], err);
-        cc_strv_free(&m.names);
+        for (size_t i = 0; i < names.len && r == 0; i++)
+                r = link_delete(sk, names.v[i], err);
         return r;
 }
 
 int builtin_attached(struct nl_sock *sk, const char *vm_id, bool *ret, struct cc_err *err)
 {
-        struct mine m = { 0 };
-        int r;
+        CC_STRV struct cc_strv names = { 0 };
+        int r = builtin_ports(sk, vm_id, &names, err);
 
-        (void)snprintf(m.prefix, sizeof(m.prefix), "cc%.*s-", CC_ID8_LEN, vm_id);
-        r = link_each(sk, collect_mine, &m, err);
         if (r == 0)
-                *ret = m.names.len > 0;
-        cc_strv_free(&m.names);
+                *ret = names.len > 0;
         return r;
 }
 

@@ -38,6 +38,9 @@ int builtin_down_if_unused(struct nl_sock *sk, struct cc_err *err);
 int builtin_attach(struct nl_sock *sk, const struct builtin_net *net, const char *vm_id,
                    size_t index, int netns, const char *mac, uint32_t ip, struct cc_err *err);
 int builtin_detach(struct nl_sock *sk, const char *vm_id, size_t index, struct cc_err *err);
+/* Host ends of the VM's veths, by name. */
+int builtin_ports(struct nl_sock *sk, const char *vm_id, struct cc_strv *ret, struct cc_err *err);
+
 /* Every veth of the VM, whatever is recorded. */
 int builtin_detach_all(struct nl_sock *sk, const char *vm_id, struct cc_err *err);
 

@@ -226,6 +226,47 @@ static int quiesce(const struct net_env *env, const struct vm_record *vm, struct
         return r < 0 ? r : source_of(vm)->down(env, vm, err);
 }
 
+struct taps {
+        char prefix[16];
+        size_t first;
+        struct cc_strv names;
+};
+
+static void collect_tap(void *ctx, const struct net_link *link)
+{
+        struct taps *t = ctx;
+        size_t index;
+
+        if (cc_streq(link->kind, "tun") && cc_startswith(link->name, t->prefix) &&
+            wire_index(link->name, &index) && index >= t->first)
+                cc_strv_add(&t->names, link->name);
+}
+
+/* A TAP may have outlived the rest of its NIC. */
+static int reclaim_taps(const struct vm_record *vm, const char *path, struct cc_err *err)
+{
+        NETNS_FDS struct netns_fds f = NETNS_FDS_INIT;
+        struct taps t = { .first = vm->network_configs.len };
+        int r = netns_open(path, false, &f, err);
+
+        wire_tap_name(vm->id, 0, t.prefix);
+        *strrchr(t.prefix, '-') = '\0';
+        if (r == 0)
+                r = link_each(f.sk, collect_tap, &t, err);
+        for (size_t i = 0; i < t.names.len && r == 0; i++)
+                r = link_delete(f.sk, t.names.v[i], err);
+        cc_strv_free(&t.names);
+        return r;
+}
+
+static int reclaim(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
+{
+        CC_FREE char *path = path_of(vm);
+        int r = source_of(vm)->reclaim(env, vm, path, err);
+
+        return r < 0 || !netns_exists(path) ? r : reclaim_taps(vm, path, err);
+}
+
 static int recover(const struct net_env *env, struct vm_record *vm, struct cc_err *err)
 {
         size_t n = vm->network_configs.len;
@@ -365,6 +406,7 @@ const struct net_provider net_provider_cni = {
         .recover = recover,
         .quiesce = quiesce,
         .unquiesce = unquiesce,
+        .reclaim = reclaim,
         .set_mac = set_mac,
         .inspect = inspect,
         .orphans = orphans,

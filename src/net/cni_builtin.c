@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/failpoint.h"
+#include "base/log.h"
 #include "base/id.h"
 #include "net/cni_source.h"
 #include "net/lease.h"
@@ -320,6 +321,63 @@ static int down(const struct net_env *env, const struct vm_record *vm, struct cc
         return r < 0 ? r : unpublish(env, vm, err);
 }
 
+/* Indices from `first` on, each once. */
+struct beyond {
+        size_t first;
+        size_t *v, n;
+};
+
+static void beyond_clear(struct beyond *b)
+{
+        free(b->v);
+}
+
+static void beyond_add(struct beyond *b, size_t index)
+{
+        for (size_t i = 0; i < b->n; i++)
+                if (b->v[i] == index)
+                        return;
+        if (index < b->first)
+                return;
+        b->v = xreallocarray(b->v, b->n + 1, sizeof(*b->v));
+        b->v[b->n++] = index;
+}
+
+static int on_row(void *ctx, const struct meta_network *row, struct cc_err *err)
+{
+        long long index;
+
+        if (cc_streq(row->type, BUILTIN_NAME) && cc_startswith(row->if_name, "eth") &&
+            cc_parse_i64(row->if_name + strlen("eth"), &index) == 0 && index >= 0)
+                beyond_add(ctx, (size_t)index);
+        return 0;
+}
+
+static int reclaim(const struct net_env *env, const struct vm_record *vm, const char *netns,
+                   struct cc_err *err)
+{
+        CC_CLEANUP(beyond_clear) struct beyond b = { .first = vm->network_configs.len };
+        NETNS_FDS struct netns_fds here = NETNS_FDS_INIT;
+        CC_STRV struct cc_strv ports = { 0 };
+        struct cc_err why = CC_ERR_INIT;
+        const char *port;
+        size_t index;
+        int r = meta_network_each(env->meta, vm->id, on_row, &b, err);
+
+        if (r == 0)
+                r = netns_open(NULL, false, &here, err);
+        if (r == 0)
+                r = builtin_ports(here.sk, vm->id, &ports, err);
+        cc_strv_foreach (&ports, i, port)
+                if (wire_index(port, &index))
+                        beyond_add(&b, index);
+        if (r < 0 || b.n == 0)
+                return r;
+        if (remove_nics(env, vm, netns, b.v, b.n, &why) < 0)
+                cc_warn("net.builtin", "vm %s: left over and stays: %s", vm->id, why.msg);
+        return 0;
+}
+
 static int on_lease(void *ctx, const struct meta_network *row, struct cc_err *err)
 {
         if (cc_streq(row->type, BUILTIN_NAME))
@@ -344,5 +402,6 @@ const struct cni_source cni_builtin = {
         .verify = verify,
         .up = up,
         .down = down,
+        .reclaim = reclaim,
         .orphans = orphans,
 };

@@ -440,9 +440,19 @@ static int verify(const struct net_env *env, const struct vm_record *vm, struct 
         return 0;
 }
 
-/* NICs that a failed removal left behind the recorded ones. */
 static int up(const struct net_env *env, const struct vm_record *vm, const char *netns,
               struct cc_err *err)
+{
+        return 0;
+}
+
+static int down(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
+{
+        return 0;
+}
+
+static int reclaim(const struct net_env *env, const struct vm_record *vm, const char *netns,
+                   struct cc_err *err)
 {
         CNI_CONTEXT struct cni_context p = { 0 };
         int r = cni_context_open(env, vm->id, &p, err);
@@ -457,11 +467,6 @@ static int up(const struct net_env *env, const struct vm_record *vm, const char 
                                 row->if_name, why.msg);
         }
         return r;
-}
-
-static int down(const struct net_env *env, const struct vm_record *vm, struct cc_err *err)
-{
-        return 0;
 }
 
 static int on_cached(void *ctx, const struct cni_cached *c, struct cc_err *err)
@@ -486,5 +491,6 @@ const struct cni_source cni_plugins = {
         .verify = verify,
         .up = up,
         .down = down,
+        .reclaim = reclaim,
         .orphans = orphans,
 };

@@ -27,6 +27,9 @@ struct cni_source {
         int (*up)(const struct net_env *env, const struct vm_record *vm, const char *netns,
                   struct cc_err *err);
         int (*down)(const struct net_env *env, const struct vm_record *vm, struct cc_err *err);
+        /* NICs at or above the recorded number; what cannot be removed is a warning. */
+        int (*reclaim)(const struct net_env *env, const struct vm_record *vm, const char *netns,
+                       struct cc_err *err);
         /* VM IDs, whole or their first 8 characters, that this source's leftovers name. */
         int (*orphans)(const struct net_env *env, struct cc_strv *ret, struct cc_err *err);
 };

@@ -71,6 +71,9 @@ struct net_provider {
         int (*quiesce)(const struct net_env *env, const struct vm_record *vm, struct cc_err *err);
         int (*unquiesce)(const struct net_env *env, const struct vm_record *vm, struct cc_err *err);
 
+        /* Optional. Plumbing at or above the recorded number of NICs, which a killed or failed
+         * resize left: removed as far as it can be. The machine must not use it. */
+        int (*reclaim)(const struct net_env *env, const struct vm_record *vm, struct cc_err *err);
         /* Optional. Give the host's end of NIC `index` another MAC. NULL: the host has none. */
         int (*set_mac)(const struct net_env *env, const struct vm_record *vm, size_t index,
                        const char *mac, struct cc_err *err);

@@ -35,6 +35,18 @@ bool wire_owner(const char *name, char ret_id8[9])
         return true;
 }
 
+bool wire_index(const char *name, size_t *ret)
+{
+        const char *dash = strrchr(name, '-');
+        long long i = -1;
+
+        if (!dash || !dash[1] || dash[1 + strspn(dash + 1, "0123456789")] ||
+            cc_parse_i64(dash + 1, &i) < 0)
+                return false;
+        *ret = (size_t)i;
+        return true;
+}
+
 /* The TAP exists; everything else about it. */
 static int connect_tap(struct nl_sock *sk, const struct wire *w, const struct net_link *eth,
                        struct cc_err *err)

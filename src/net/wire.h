@@ -20,6 +20,9 @@ void wire_tap_name(const char *vm_id, size_t index, char ret[16]);
  * starts with ABCDEFGH. False for a name that is not ours. */
 bool wire_owner(const char *name, char ret_id8[9]);
 
+/* The index in any of our device names: "tapABCDEFGH-2" → 2. False for other names. */
+bool wire_index(const char *name, size_t *ret);
+
 struct wire {
         const char *netns; /* path */
         const char *eth, *tap;

@@ -224,7 +224,7 @@ static int enter(struct engine *e, const char *id, enum hv_attach_kind kind, con
         int r = vm_live_open(e, id, verb, ret, err);
 
         if (r == 0)
-                r = hv_require(ret->drv, kinds[kind].cap, verb, err);
+                r = hv_require_plug(ret->drv, kinds[kind].cap, ret->vm.config.pci, verb, verb, err);
         return r < 0 ? r : vm_live_check(ret, err);
 }
 
@@ -239,8 +239,14 @@ static int check_sysfs(const struct hv_attachment *what, struct cc_err *err)
         return cc_fail(err, CC_NOT_FOUND, "no PCI device at %s", path);
 }
 
+static void hint(const struct hv_driver *drv, enum hv_plug_event event, struct cc_strv *ret)
+{
+        if (drv->guest_hint)
+                cc_strv_take(ret, drv->guest_hint(event, 0));
+}
+
 int vm_attach(struct engine *e, const char *id, const struct hv_attachment *what, char **ret_id,
-              struct cc_err *err)
+              struct cc_strv *ret_hints, struct cc_err *err)
 {
         VM_LIVE struct vm_live l = VM_LIVE_INIT;
         const char *verb = kinds[what->kind].attach;
@@ -252,11 +258,14 @@ int vm_attach(struct engine *e, const char *id, const struct hv_attachment *what
                 r = check_sysfs(what, err);
         if (r == 0)
                 r = l.drv->attach(&l.env, l.vm.run_dir, what, ret_id, err);
-        return r < 0 ? cc_wrap(err, "%s", verb) : 0;
+        if (r < 0)
+                return cc_wrap(err, "%s", verb);
+        hint(l.drv, HV_PLUGGED, ret_hints);
+        return 0;
 }
 
 int vm_detach(struct engine *e, const char *id, enum hv_attach_kind kind, const char *key,
-              struct cc_err *err)
+              struct cc_strv *ret_hints, struct cc_err *err)
 {
         VM_LIVE struct vm_live l = VM_LIVE_INIT;
         const char *verb = kinds[kind].detach;
@@ -265,7 +274,10 @@ int vm_detach(struct engine *e, const char *id, enum hv_attach_kind kind, const 
         if (r < 0)
                 return r;
         r = l.drv->detach(&l.env, l.vm.run_dir, kind, key, err);
-        return r < 0 ? cc_wrap(err, "%s", verb) : 0;
+        if (r < 0)
+                return cc_wrap(err, "%s", verb);
+        hint(l.drv, HV_DISK_PULLED, ret_hints);
+        return 0;
 }
 
 int vm_attachments(const struct config *c, const struct vm_record *vm, struct hv_attachments *ret,

@@ -14,7 +14,7 @@ struct vm_net_result {
         struct vm_nic_change *added, *removed;
         size_t n_added, n_removed;
         struct cc_strv warnings; /* plumbing that outlived its NIC */
-        struct cc_strv hints;
+        struct cc_strv hints;    /* for the guest's administrator */
 };
 void vm_net_result_clear(struct vm_net_result *r); /* also the cleanup function */
 #define VM_NET_RESULT CC_CLEANUP(vm_net_result_clear)
@@ -32,11 +32,12 @@ int vm_net(struct engine *e, const char *id, int64_t nics, struct vm_net_result 
 int vm_attach_check(const struct config *c, const struct hv_attachment *what,
                     struct hv_attachments *ret, struct cc_err *err);
 
-/* Plug in what vm_attach_check() passed. *ret_id as printed; owned. */
+/* Plug in what vm_attach_check() passed. *ret_id as printed; owned. Commands by which the guest
+ * takes note, where the machine does not tell it, are added to *ret_hints. */
 int vm_attach(struct engine *e, const char *id, const struct hv_attachment *what, char **ret_id,
-              struct cc_err *err);
+              struct cc_strv *ret_hints, struct cc_err *err);
 int vm_detach(struct engine *e, const char *id, enum hv_attach_kind kind, const char *key,
-              struct cc_err *err);
+              struct cc_strv *ret_hints, struct cc_err *err);
 
 /* What is attached to a VM that may run, read live; nothing and success when it does not. Takes no
  * lock: for inspect. */

@@ -101,6 +101,9 @@ static int guard(struct capture *c, const char *name, const char *description, s
                 r = vm_check_running(c->drv, &c->env, c->vm, &c->proc, err);
         if (r == 0)
                 r = check_attached(c, err);
+        /* The state of a NIC that the record does not know would fit no machine made from it. */
+        if (r == 0)
+                r = vm_drop_stray_nics(c->drv, &c->env, c->vm, err);
         if (r == 0 && c->drv->can_capture)
                 r = c->drv->can_capture(&c->env, c->vm->run_dir, err);
         if (r == 0)

@@ -143,6 +143,15 @@ bool vm_in_state(const struct vm_record *vm, enum vm_state state)
         return cc_streq(vm->state, vm_state_name(state));
 }
 
+void vm_reclaim_nics(struct engine *e, const struct net_provider *net, const struct vm_record *vm)
+{
+        struct net_env env = vm_net_env(e);
+        struct cc_err err = CC_ERR_INIT;
+
+        if (net->reclaim && net->reclaim(&env, vm, &err) < 0)
+                cc_warn("vm.net", "vm %s: %s", vm->id, err.msg);
+}
+
 void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, const char *tag)
 {
         struct cc_err err = CC_ERR_INIT;

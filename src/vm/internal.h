@@ -30,6 +30,16 @@ struct net_env vm_net_env(const struct engine *e);
 /* Idle the network of a VM without VMM; a failure is a warning. */
 void vm_quiesce(struct engine *e, const struct vm_record *vm);
 
+/* Plumbing above the recorded NICs, of which the machine has none: removed, a failure is a warning
+ * (network.md §11). */
+void vm_reclaim_nics(struct engine *e, const struct net_provider *net, const struct vm_record *vm);
+
+/* Take out of the running machine the NICs that its record does not have: of a resize that was
+ * killed, or of one whose guest had not answered yet and whose record went on. Their plumbing stays
+ * for vm_reclaim_nics(). TIMEOUT: the guest does not release one. */
+int vm_drop_stray_nics(const struct hv_driver *drv, const struct hv_env *env,
+                       const struct vm_record *vm, struct cc_err *err);
+
 /* Best-effort removal of the driver's runtime files and console.sock. */
 void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, const char *tag);
 
@@ -186,11 +196,6 @@ void vm_live_close(struct vm_live *l);                    /* also the cleanup fu
 #define VM_LIVE CC_CLEANUP(vm_live_close)
 
 /* ---- recover.c ---- */
-
-/* What a killed hibernate or restore left of this VM is finished or undone (state.md §8), at the
- * entry of every verb that takes the VM's lock. `vm` is updated to what was committed. */
-int vm_recover_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
-                      struct cc_err *err);
 
 /* H9-H11: end the VMM of a VM whose snapshot is complete. */
 int vm_finish_hibernate(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,

@@ -72,6 +72,17 @@ static void CC_PRINTF(2, 3) warn(struct resize *r, const char *fmt, ...)
         cc_strv_take(&r->ret->warnings, text);
 }
 
+/* What the guest's administrator is to do, said once. */
+static void hint(struct resize *r, enum hv_plug_event event, size_t index)
+{
+        const struct hv_driver *drv = r->l->drv;
+        char *text = drv->guest_hint ? drv->guest_hint(event, index) : NULL;
+
+        if (text && !cc_strv_has(&r->ret->hints, text))
+                cc_strv_add(&r->ret->hints, text);
+        free(text);
+}
+
 static struct vm_record *record(struct resize *r)
 {
         return &r->l->vm;
@@ -118,34 +129,41 @@ static int check_backend(struct resize *r, struct cc_err *err)
         return 0;
 }
 
-static bool recorded(struct resize *r, const char *mac)
+/* Is the machine's NIC at position `at` of its list, with this MAC, one of the record's? */
+static bool recorded(const struct hv_driver *drv, const struct vm_record *vm, size_t at,
+                     const char *mac)
 {
-        for (size_t i = 0; i < count(r); i++)
-                if (strcasecmp(vm_nic(record(r), i)->mac, mac) == 0)
+        if (!(drv->caps & HV_CAP_NIC_SWAP))
+                return at < vm->network_configs.len;
+        for (size_t i = 0; i < vm->network_configs.len; i++)
+                if (strcasecmp(vm_nic(vm, i)->mac, mac) == 0)
                         return true;
         return false;
 }
 
-/* NICs that the machine has and the record does not: of a resize that was killed, or of one whose
- * guest had not answered yet and whose record went on. */
-static int drop_strays(struct resize *r, struct cc_err *err)
+int vm_drop_stray_nics(const struct hv_driver *drv, const struct hv_env *env,
+                       const struct vm_record *vm, struct cc_err *err)
 {
         CC_STRV struct cc_strv macs = { 0 };
-        const struct hv_driver *drv = r->l->drv;
         const char *mac;
-        int e = drv->nic_list(&r->l->env, record(r)->run_dir, &macs, err);
-        bool any = false;
+        int e = drv->nic_list ? drv->nic_list(env, vm->run_dir, &macs, err) : 0;
 
         cc_strv_foreach (&macs, i, mac) {
-                if (e < 0 || recorded(r, mac))
+                if (e < 0 || recorded(drv, vm, i, mac))
                         continue;
-                cc_info(TAG, "vm %s: removing NIC %s, which an interrupted resize left",
-                        record(r)->id, mac);
-                e = drv->nic_remove(&r->l->env, record(r)->run_dir, count(r), mac, err);
-                any = true;
+                cc_info(TAG, "vm %s: removing NIC %s, which an interrupted resize left", vm->id,
+                        mac);
+                e = drv->nic_remove(env, vm->run_dir, vm->network_configs.len, mac, err);
         }
-        if (e == 0 && any)
-                e = plumbing_remove(r, count(r), err);
+        return e;
+}
+
+static int drop_strays(struct resize *r, struct cc_err *err)
+{
+        int e = vm_drop_stray_nics(r->l->drv, &r->l->env, record(r), err);
+
+        if (e == 0)
+                vm_reclaim_nics(r->e, r->net, record(r));
         return e;
 }
 
@@ -232,6 +250,7 @@ static int grow_one(struct resize *r, size_t index, struct cc_err *err)
                 return e;
         }
         note(&r->ret->added, &r->ret->n_added, index, vm_nic(record(r), index));
+        hint(r, HV_PLUGGED, index);
         return cc_failpoint("net_add.N3", err);
 }
 
@@ -256,6 +275,7 @@ static int shrink_one(struct resize *r, size_t index, struct cc_err *err)
                 e = cc_failpoint("net_remove.N2", err);
         if (e == 0) {
                 note(&r->ret->removed, &r->ret->n_removed, index, vm_nic(vm, index));
+                hint(r, HV_NIC_PULLED, index);
                 truncate_record(vm, index);
                 e = vm_commit(r->e, vm, NULL, err);
         }
@@ -295,7 +315,8 @@ int vm_net(struct engine *e, const char *id, int64_t nics, struct vm_net_result 
                                (long long)nics);
         x = vm_live_open(e, id, TAG, &live, err);
         if (x == 0)
-                x = hv_require_for(live.drv, HV_CAP_NIC_HOTPLUG, "vm net", "net resize", err);
+                x = hv_require_plug(live.drv, HV_CAP_NIC_HOTPLUG, live.vm.config.pci, "vm net",
+                                    "net resize", err);
         if (x < 0)
                 return x;
         if ((size_t)nics > live.drv->max_nics)

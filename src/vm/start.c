@@ -202,7 +202,10 @@ int vm_ready_network(struct engine *e, const struct hv_driver *drv, struct vm_re
                 limit_queues(drv, vm);
                 r = net->recover(&env, vm, err);
         }
-        return r < 0 ? cc_wrap(err, "network") : 0;
+        if (r < 0)
+                return cc_wrap(err, "network");
+        vm_reclaim_nics(e, net, vm);
+        return 0;
 }
 
 /* T2. */

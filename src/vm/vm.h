@@ -133,3 +133,8 @@ void vm_hv_env(const struct config *c, const struct hv_driver *drv, struct hv_en
 /* Kernel command line of images.md §6 for a record with its disks and NICs in place. Caller frees.
  */
 char *vm_cmdline(const struct config *c, const struct hv_driver *drv, const struct vm_record *vm);
+
+/* What a killed hibernate or restore left of this VM is finished or undone (state.md §8), at the
+ * entry of every verb that takes the VM's lock. `vm` is updated to what was committed. */
+int vm_recover_locked(struct engine *e, const struct hv_driver *drv, struct vm_record *vm,
+                      struct cc_err *err);

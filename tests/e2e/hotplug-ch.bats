@@ -44,6 +44,12 @@ calls()
 	jq -r 'select(.event == "request" and .method == "PUT") | .endpoint' "$T/journal" | tr '\n' ' '
 }
 
+# Whether the TAP of each device still existed when the guest let go of it.
+ejects()
+{
+	jq -r 'select(.event == "guest" and .what == "eject") | .tap' "$T/journal" | tr '\n' ' ' | sed 's/ $//'
+}
+
 # control COMMAND: told to the double itself.
 control()
 {
@@ -79,9 +85,75 @@ sys.exit(s.recv(100) != b"ok\n")' "$T/control" "$1"
 	COCOON_FAILPOINT=net_add.N2:error run -1 cocoon vm net a --nics 2
 	[[ $output == *"injected failure at net_add.N2"* ]]
 	[ "$(calls)" = "vm.add-net vm.remove-device " ]
+	# Its TAP was there until the guest had let go of it, and is not now.
+	[ "$(ejects)" = true ]
 	[ "$(devices)" = "eth0 tap${ID:0:8}-0 " ]
 	[ "$(field a 'del(.updated_at)')" = "$before" ]
 	cocoon vm net a --nics 2
+	cocoon vm net a --nics 0
+	[ "$(ejects)" = "true true true" ]
+	[ -z "$(devices)" ]
+}
+
+@test "lost and refused calls: sent once; what became of them is told from the machine" {
+	knobs ACK=ms:50 "FAULTS=$T/faults"
+	run_vm
+	# Executed, but the answer is lost.
+	printf '%s\n' '{"endpoint":"vm.add-net","do":"drop-after"}' '{"endpoint":"vm.remove-device","do":"drop-after"}' \
+		'{"endpoint":"vm.add-disk","do":"drop-after"}' >"$T/faults"
+	cocoon vm net a --nics 2
+	[ "$(devices)" = "eth0 eth1 tap${ID:0:8}-0 tap${ID:0:8}-1 " ]
+	cocoon vm net a --nics 1
+	truncate -s 16M "$T/disk.img"
+	cocoon vm disk attach a --path "$T/disk.img" --name db
+	[ "$(field a '.attached_devices.disks[0].id')" = cocoon-disk-db ]
+	cocoon vm disk detach a --name db
+	[ "$(calls)" = "vm.add-net vm.remove-device vm.add-disk vm.remove-device " ]
+	[ "$(devices)" = "eth0 tap${ID:0:8}-0 " ]
+	# Lost before anybody saw them.
+	printf '%s\n' '{"endpoint":"vm.add-net","do":"drop-before"}' '{"endpoint":"vm.remove-device","do":"drop-before"}' >"$T/faults"
+	run -1 cocoon vm net a --nics 2
+	[ "$(devices)" = "eth0 tap${ID:0:8}-0 " ]
+	[ "$(field a '.network_configs | length')" -eq 1 ]
+	run -1 cocoon vm net a --nics 0
+	[ "$(devices)" = "eth0 tap${ID:0:8}-0 " ]
+	[ "$(field a '.network_configs | length')" -eq 1 ]
+	# Refused.
+	printf '%s\n' '{"endpoint":"vm.add-net","do":"reply","status":500,"body":["no more slots"]}' \
+		'{"endpoint":"vm.remove-device","do":"reply","status":500,"body":["not today"]}' >"$T/faults"
+	run -1 cocoon vm net a --nics 2
+	[[ $output == *"no more slots"* ]]
+	run -1 cocoon vm net a --nics 0
+	[[ $output == *"nic 0 ("*"not today"* ]]
+	[ "$(devices)" = "eth0 tap${ID:0:8}-0 " ]
+	[ "$(field a '.network_configs | length')" -eq 1 ]
+	: >"$T/faults"
+	cocoon vm net a --nics 0
+	[ -z "$(devices)" ]
+	[ -z "$(jq -r 'select(.event == "retry-violation")' "$T/journal")" ]
+}
+
+@test "verbs on one VM wait for each other and say for what" {
+	local first
+
+	knobs ACK=ms:4000
+	run_vm
+	truncate -s 16M "$T/disk.img"
+	cocoon vm net a --nics 0 >"$T/first.out" 2>&1 3>&- &
+	first=$!
+	wait_for 20 grep -q vm.remove-device "$T/journal"
+	run -0 --separate-stderr cocoon vm disk attach a --path "$T/disk.img" --name db
+	[[ $stderr == *"waiting for lock $ID.lock, held by: "*" vm.net "* ]]
+	# It was its turn only when the other was done.
+	grep -q 'resized a: before=1 after=0' "$T/first.out"
+	wait $first
+	[ "$(calls)" = "vm.remove-device vm.add-disk " ]
+	# A read waits for nobody.
+	cocoon vm disk detach a --name db >"$T/first.out" 2>&1 3>&- &
+	first=$!
+	wait_for 20 [ "$(calls | wc -w)" -ge 2 ]
+	timeout 20 "$COCOON" vm inspect a >/dev/null
+	wait $first
 }
 
 @test "a guest that does not let go: fails in time with all intact; the retry waits and never asks again" {

@@ -24,6 +24,7 @@
 # wait_for SECONDS CMD...   until the command succeeds; fails with its last output
 # console VM [TEXT]         what the console shows, after typing TEXT
 # wait_console VM REGEX     until the console shows it
+# in_guest VM COMMAND       what the guest's shell prints, and nothing of earlier commands
 # ask VM COMMAND            what the guest's shell answers, without what was typed and what the relay replays
 # real                      succeeds when the guest is a real one, not the play of a double
 
@@ -264,6 +265,21 @@ console_shows()
 wait_console()
 {
 	wait_for "${3:-90}" console_shows "$1" "$2"
+}
+
+in_guest()
+{
+	local mark=$RANDOM$RANDOM
+
+	: >"$T/console.out"
+	# Typed it differs from what is printed.
+	{
+		printf 'echo beg-""%s; %s; echo end-""%s\r' $mark "$2" $mark
+		wait_for 60 grep -q "^end-$mark" "$T/console.out" >&2 || true
+		printf '\035.'
+		sleep 0.3
+	} | timeout 90 script -qec "'$COCOON' vm console '$1'" /dev/null 3>&- >"$T/console.out"
+	tr -d '\r' <"$T/console.out" | sed -n "/^beg-$mark/,/^end-$mark/p" | sed '1d;$d'
 }
 
 # The markers are split so that the echo of the typing is not taken for the answer; the last one counts,

@@ -104,32 +104,18 @@ static const struct list_type snapshot_list_type = {
         .json = to_json,
 };
 
-struct found {
-        struct snapshot_record **v;
-        size_t n;
+struct printing {
+        struct list_out *out;
         const struct cc_strv *only; /* IDs, or NULL: all */
 };
 
-static int collect(void *ctx, struct snapshot_record *s, struct cc_err *err)
+static int print(void *ctx, struct snapshot_record *s, struct cc_err *err)
 {
-        struct found *f = ctx;
+        struct printing *p = ctx;
 
-        if (s->pending || (f->only && !cc_strv_has(f->only, s->id)))
-                return 0;
-        f->v = xreallocarray(f->v, f->n + 1, sizeof(struct snapshot_record *));
-        f->v[f->n] = xmalloc(sizeof(*s));
-        *f->v[f->n++] = *s;
-        *s = (struct snapshot_record)SNAPSHOT_RECORD_INIT; /* moved */
+        if (!s->pending && (!p->only || cc_strv_has(p->only, s->id)))
+                list_add(p->out, s);
         return 0;
-}
-
-static void found_clear(struct found *f)
-{
-        for (size_t i = 0; i < f->n; i++) {
-                snapshot_record_clear(f->v[i]);
-                free(f->v[i]);
-        }
-        free(f->v);
 }
 
 static int run(struct cli *cli, void *opts, struct cc_err *err)
@@ -137,8 +123,8 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         const struct options *o = opts;
         ENGINE struct engine e = { 0 };
         VM_RECORD struct vm_record vm = VM_RECORD_INIT;
-        CC_CLEANUP(found_clear) struct found found = { 0 };
-        CC_FREE const void **items = NULL;
+        LIST_OUT struct list_out *out = NULL;
+        struct printing p = { 0 };
         struct list_type type = snapshot_list_type;
         int r = list_check(&type, &o->list, err);
 
@@ -146,17 +132,16 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
                 r = cli_engine(cli, &e, err);
         if (r == 0 && *o->vm) {
                 r = cli_vm_get(cli, &e, o->vm, &vm, err);
-                found.only = &vm.snapshot_ids;
+                p.only = &vm.snapshot_ids;
                 type.empty = "No snapshots found for VM.";
         }
-        if (r == 0)
-                r = meta_snapshot_each(e.meta, collect, &found, err);
         if (r < 0)
                 return r;
-        items = xcalloc(found.n + 1, sizeof(*items));
-        for (size_t i = 0; i < found.n; i++)
-                items[i] = found.v[i];
-        list_print(&type, &o->list, items, found.n);
+        out = p.out = list_begin(&type, &o->list);
+        r = meta_snapshot_each(e.meta, print, &p, err);
+        if (r < 0)
+                return r;
+        list_end(TAKE_PTR(out));
         return 0;
 }
 

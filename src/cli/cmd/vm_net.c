@@ -23,15 +23,6 @@ static json_t *changes(const struct vm_nic_change *v, size_t n)
         return list;
 }
 
-static json_t *strings(const struct cc_strv *v)
-{
-        json_t *list = json_array();
-
-        for (size_t i = 0; i < v->len; i++)
-                json_array_append_new(list, out_string(v->v[i]));
-        return list;
-}
-
 static void set_unless_empty(json_t *root, const char *key, json_t *list)
 {
         if (json_array_size(list))
@@ -47,9 +38,23 @@ static void print_json(const struct vm_net_result *r)
         json_object_set_new(root, "after", json_integer(r->after));
         set_unless_empty(root, "added", changes(r->added, r->n_added));
         set_unless_empty(root, "removed", changes(r->removed, r->n_removed));
-        set_unless_empty(root, "warnings", strings(&r->warnings));
-        set_unless_empty(root, "hints", strings(&r->hints));
+        set_unless_empty(root, "warnings", out_strings(&r->warnings));
+        set_unless_empty(root, "hints", out_strings(&r->hints));
         out_json(root);
+}
+
+static void show(struct cli *cli, const struct options *o, const char *id,
+                 const struct vm_net_result *r)
+{
+        cli_success(cli, "vm.net", "resized %s: before=%lld after=%lld added=%zu removed=%zu",
+                    cli->args[0], (long long)r->before, (long long)r->after, r->n_added,
+                    r->n_removed);
+        if (output_is_json(&o->out))
+                print_json(r);
+        else if (o->out.quiet)
+                out_line(id);
+        else
+                out_hints(&r->hints);
 }
 
 static int run(struct cli *cli, void *opts, struct cc_err *err)
@@ -66,16 +71,10 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
                 r = meta_vm_resolve(e.meta, cli->args[0], id, err);
         if (r == 0)
                 r = vm_net(&e, id, o->nics, &result, err);
-        if (r < 0)
-                return r;
-        cli_success(cli, "vm.net", "resized %s: before=%lld after=%lld added=%zu removed=%zu",
-                    cli->args[0], (long long)result.before, (long long)result.after, result.n_added,
-                    result.n_removed);
-        if (output_is_json(&o->out))
-                print_json(&result);
-        else if (o->out.quiet)
-                out_line(id);
-        return 0;
+        /* Also how far it came before it failed. */
+        if (r == 0 || result.n_added || result.n_removed)
+                show(cli, o, id, &result);
+        return r;
 }
 
 static const struct opt rows[] = {
@@ -103,7 +102,9 @@ const struct cmd cmd_vm_net = {
         .long_help =
                 "NICs are added behind the last one and removed from the last one, each with "
                 "its address and host plumbing. A removal waits up to 30 seconds for the guest "
-                "to release the device; one that does not fails, and can be repeated.",
+                "to release the device; one that does not fails, and can be repeated. Where the "
+                "machine does not tell the guest (Firecracker, with --pci), what to run in it is "
+                "printed.",
         .examples = "cocoon vm net web-1 --nics 2\ncocoon vm net web-1 --nics 0 -o json\n",
         .opts = groups,
         .size = sizeof(struct options),

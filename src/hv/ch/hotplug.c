@@ -2,7 +2,8 @@
  * Devices of a running machine (cloud-hypervisor.md §5, §6). Every state-changing call is sent
  * once. A removed device leaves the configuration when the call returns and the device tree when
  * the guest has released it: only then is it gone, and a second remove before that could kill the
- * VMM. So what is only in the tree is waited for, never removed again.
+ * VMM. So what is only in the tree is waited for, never removed again. When an answer is lost, the
+ * configuration tells whether the call was executed.
  */
 #include <ctype.h>
 #include <poll.h>
@@ -37,6 +38,39 @@ static const json_t *config_list(const struct ch_info *info, const char *list)
 static bool in_tree(const struct ch_info *info, const char *id)
 {
         return json_object_get(json_object_get(info->body, "device_tree"), id);
+}
+
+static bool in_config(const struct ch_info *info, const char *id)
+{
+        static const char *const lists[] = { "net", "fs", "devices", "disks" };
+
+        for (size_t k = 0; k < CC_ARRAY_LEN(lists); k++) {
+                const json_t *list = config_list(info, lists[k]);
+
+                for (size_t i = 0; i < json_array_size(list); i++)
+                        if (cc_streq(str(json_array_get(list, i), "id"), id))
+                                return true;
+        }
+        return false;
+}
+
+/* A call that changes the devices, sent once: `id` is in the configuration afterwards, or not. */
+static int change(const char *run_dir, const char *endpoint, const json_t *body, const char *id,
+                  bool present, json_t **ret, struct cc_err *err)
+{
+        CH_INFO struct ch_info info = { .state = CH_UNKNOWN };
+        struct cc_err why = CC_ERR_INIT;
+        int r = ch_put(run_dir, endpoint, body, CH_API_MS, ret, &why);
+
+        if (r == 0)
+                return 0;
+        if ((r == -CC_IO || r == -CC_TIMEOUT) && !cc_isempty(id) &&
+            ch_get_info_retry(run_dir, CH_API_MS, &info, NULL) == 0 && info.body &&
+            in_config(&info, id) == present) {
+                cc_debug("ch.hotplug", "%s", why.msg);
+                return 0;
+        }
+        return cc_err_copy(err, &why);
 }
 
 /* ---- eject ---- */
@@ -74,7 +108,7 @@ static int eject(const char *run_dir, const char *id, bool configured, struct cc
         if (configured) {
                 CC_JSON json_t *body = json_pack("{s:s}", "id", id);
 
-                r = ch_put(run_dir, "vm.remove-device", body, CH_API_MS, NULL, err);
+                r = change(run_dir, "vm.remove-device", body, id, false, NULL, err);
         }
         return r < 0 ? r : wait_ejected(run_dir, id, err);
 }
@@ -94,7 +128,8 @@ int ch_nic_add(const struct hv_env *env, const struct vm_spec *spec, size_t inde
         r = ch_config_make(spec, &host, &config, err);
         if (r == 0)
                 r = ch_net_json(&config.nets[index], &body, err);
-        return r < 0 ? r : ch_put(spec->run_dir, "vm.add-net", body, CH_API_MS, NULL, err);
+        return r < 0 ? r
+                     : change(spec->run_dir, "vm.add-net", body, str(body, "id"), true, NULL, err);
 }
 
 /* The id that the VMM knows a NIC by; machines of other makers have ids of their own. */
@@ -333,7 +368,7 @@ int ch_attach(const struct hv_env *env, const char *run_dir, const struct hv_att
         body = request(what);
         if (!body)
                 return cc_fail(err, CC_INVALID, "cloud-hypervisor: a path is not valid UTF-8");
-        r = ch_put(run_dir, calls[what->kind], body, CH_API_MS, &reply, err);
+        r = change(run_dir, calls[what->kind], body, str(body, "id"), true, &reply, err);
         if (r < 0)
                 return r;
         id = *str(reply, "id") ? str(reply, "id") : str(body, "id");

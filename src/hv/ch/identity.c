@@ -5,7 +5,7 @@
  *
  * The pid file answers almost always. When it does not and the run directory says that a VMM may
  * live all the same (its socket is there, or its lock is held), /proc is searched. There a VMM with
- * a PTY console shows up twice: its helper process has the same command line and the VMM as parent.
+ * a PTY console shows up twice: its helper process has the same command line.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -18,6 +18,9 @@
 #include "base/fs.h"
 #include "base/proc.h"
 #include "hv/ch/ch.h"
+
+/* Forked, but nothing executed since (linux/sched.h of the kernel, not exported). */
+#define PF_FORKNOEXEC 0x40
 
 /* Binary, an interpreter in front of it, the flag and the longest socket path. */
 #define HEAD_MAX (2 * 4096 + 256)
@@ -52,32 +55,24 @@ static bool command_line_is_ours(pid_t pid, const char *socket)
         return false;
 }
 
-static pid_t parent_of(pid_t pid)
+/*
+ * True for a VMM's PTY helper, a fork that never executed anything; a VMM was executed. The kernel
+ * says so itself: field 9 of stat holds the task's flags. (Its parent does not tell: it outlives a
+ * VMM that was killed by a moment, adopted by another. Nor do its descriptors while it starts.)
+ */
+static bool is_fork(pid_t pid)
 {
         CC_FREE char *path = xasprintf("/proc/%d/stat", (int)pid);
         CC_FREE char *text = NULL;
+        unsigned flags;
         const char *p;
 
         if (cc_read_file(path, 4096, &text, NULL, NULL) < 0)
-                return 0;
-        /* pid (comm) state ppid; comm may hold anything. */
+                return true; /* gone */
+        /* pid (comm) state ppid pgrp session tty_nr tpgid flags; comm may hold anything. */
         p = strrchr(text, ')');
-        return p && strlen(p) > 4 ? (pid_t)strtol(p + 4, NULL, 10) : 0;
-}
-
-/* True for a VMM's PTY helper: it keeps standard error, one end of a pipe and, while it starts, its
- * terminal. It outlives a VMM that was killed by a moment, with an adopted parent; a VMM never has
- * so little open. */
-static bool is_helper(pid_t pid)
-{
-        CC_FREE char *path = xasprintf("/proc/%d/fd", (int)pid);
-        CC_DIR DIR *dir = opendir(path);
-        const struct dirent *e;
-        int n = 0;
-
-        while (dir && n < 4 && (e = readdir(dir)))
-                n += e->d_name[0] != '.';
-        return dir && n < 4;
+        return !p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1 ||
+               flags & PF_FORKNOEXEC;
 }
 
 static int open_verified(pid_t pid, const char *socket, uint64_t starttime, struct vm_proc *ret)
@@ -87,7 +82,8 @@ static int open_verified(pid_t pid, const char *socket, uint64_t starttime, stru
         proc.pid = pid;
         /* The pidfd first: what is looked at afterwards is what it refers to, or it has died. */
         if (cc_proc_open(pid, starttime, NULL, &proc.pidfd) < 0 ||
-            !command_line_is_ours(pid, socket) || cc_proc_starttime(pid, &proc.starttime) < 0)
+            !command_line_is_ours(pid, socket) || is_fork(pid) ||
+            cc_proc_starttime(pid, &proc.starttime) < 0)
                 return -CC_NOT_FOUND;
         *ret = proc;
         proc = (struct vm_proc)VM_PROC_INIT;
@@ -116,10 +112,8 @@ static int search(const char *socket, uint64_t starttime, struct vm_proc *ret)
                                     ? (pid_t)strtol(e->d_name, NULL, 10)
                                     : 0;
 
-                if (pid <= 0 || !command_line_is_ours(pid, socket) ||
-                    command_line_is_ours(parent_of(pid), socket) || is_helper(pid))
-                        continue;
-                if (open_verified(pid, socket, starttime, ret) == 0)
+                if (pid > 0 && command_line_is_ours(pid, socket) &&
+                    open_verified(pid, socket, starttime, ret) == 0)
                         return 0;
         }
         return errno ? -CC_IO : -CC_NOT_FOUND;

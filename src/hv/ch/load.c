@@ -181,7 +181,7 @@ static int rewrite_config(const struct vm_spec *spec, const struct hv_load *how,
         if (r < 0)
                 return r;
         text = cc_json_pretty(config);
-        return cc_publish(path, text, strlen(text), 0600, err);
+        return cc_replace(path, text, strlen(text), 0600, err);
 }
 
 /* ---- restoring ---- */

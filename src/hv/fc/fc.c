@@ -145,10 +145,11 @@ const struct hv_driver hv_driver_fc = {
         .log_name = FC_LOG,
         .pid_name = FC_PID,
         /* reboot=k: without ACPI only the keyboard controller's reset ends the VMM. pci=off is
-         * Firecracker's to add. */
+         * Firecracker's to add where it applies. */
         .console_prefix = "console=ttyS0 reboot=k loglevel=3 i8042.noaux 8250.nr_uarts=1",
         .caps = HV_CAP_DIRECT_BOOT | HV_CAP_ELF_KERNEL | HV_CAP_ONE_QUEUE | HV_CAP_BALLOON |
-                HV_CAP_SNAPSHOT | HV_CAP_FIXED_PATHS,
+                HV_CAP_SNAPSHOT | HV_CAP_FIXED_PATHS | HV_CAP_PCI_FLAG | HV_CAP_NIC_HOTPLUG |
+                HV_CAP_DISK_ATTACH,
         .max_disks = FC_MAX_DEVICES - FC_OWN_DEVICES,
         .max_nics = FC_MAX_DEVICES - FC_OWN_DEVICES,
         .max_devices = FC_MAX_DEVICES - FC_OWN_DEVICES,
@@ -175,6 +176,13 @@ const struct hv_driver hv_driver_fc = {
         .preflight = fc_preflight,
         .load = fc_load,
         .rewire = fc_rewire,
+        .nic_add = fc_nic_add,
+        .nic_remove = fc_nic_remove,
+        .nic_list = fc_nic_list,
+        .attach = fc_attach,
+        .detach = fc_detach,
+        .attachments = fc_attachments,
+        .guest_hint = fc_guest_hint,
         .debug = fc_debug,
         .debug_requests = fc_debug_requests,
         .debug_hint = "the console is this terminal; a reboot of the guest ends it",

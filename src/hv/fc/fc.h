@@ -58,3 +58,18 @@ int fc_load(const struct hv_env *env, const struct vm_spec *spec, const struct h
             struct vm_proc *ret, struct cc_err *err);
 int fc_rewire(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
               const struct vm_proc *proc, struct cc_err *err);
+
+/* hotplug.c: devices of a running machine on a PCI bus. */
+char *fc_guest_hint(enum hv_plug_event event, size_t index);
+int fc_nic_add(const struct hv_env *env, const struct vm_spec *spec, size_t index,
+               struct cc_err *err);
+int fc_nic_remove(const struct hv_env *env, const char *run_dir, size_t index, const char *mac,
+                  struct cc_err *err);
+int fc_nic_list(const struct hv_env *env, const char *run_dir, struct cc_strv *ret,
+                struct cc_err *err);
+int fc_attach(const struct hv_env *env, const char *run_dir, const struct hv_attachment *what,
+              char **ret_id, struct cc_err *err);
+int fc_detach(const struct hv_env *env, const char *run_dir, enum hv_attach_kind kind,
+              const char *key, struct cc_err *err);
+int fc_attachments(const struct hv_env *env, const char *run_dir, struct hv_attachments *ret,
+                   struct cc_err *err);

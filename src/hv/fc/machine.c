@@ -73,16 +73,12 @@ static int add_boot_source(const struct vm_spec *spec, struct fc_requests *r, st
         return add_put(r, "/boot-source", body, err);
 }
 
-static int add_drive(const struct vm_spec *spec, const struct fc_host *host, size_t i,
+int fc_drive_request(const struct hv_disk *d, const struct fc_host *host, const char *id,
                      struct fc_requests *r, struct cc_err *err)
 {
-        const struct hv_disk *d = &spec->disks[i];
-        CC_FREE char *target = NULL;
-        char id[32];
+        CC_FREE char *target = xasprintf("/drives/%s", id);
         json_t *body;
 
-        fc_drive_id(i, id);
-        target = xasprintf("/drives/%s", id);
         /* Never a root device: that one would move to the front and get a root= of its own. */
         body = json_pack("{s:s, s:s, s:b, s:b}", "drive_id", id, "path_on_host", d->path,
                          "is_root_device", 0, "is_read_only", d->ro);
@@ -95,7 +91,16 @@ static int add_drive(const struct vm_spec *spec, const struct fc_host *host, siz
         return add_put(r, target, body, err);
 }
 
-static int add_nic(const struct vm_spec *spec, const struct fc_host *host, size_t i,
+static int add_drive(const struct vm_spec *spec, const struct fc_host *host, size_t i,
+                     struct fc_requests *r, struct cc_err *err)
+{
+        char id[32];
+
+        fc_drive_id(i, id);
+        return fc_drive_request(&spec->disks[i], host, id, r, err);
+}
+
+int fc_nic_request(const struct vm_spec *spec, const struct fc_host *host, size_t i,
                    struct fc_requests *r, struct cc_err *err)
 {
         const struct hv_nic *n = &spec->nics[i];
@@ -143,7 +148,7 @@ int fc_machine_requests(const struct vm_spec *spec, const struct fc_host *host,
         for (size_t i = 0; r == 0 && i < spec->n_disks; i++)
                 r = add_drive(spec, host, i, &all, err);
         for (size_t i = 0; r == 0 && i < spec->n_nics; i++)
-                r = add_nic(spec, host, i, &all, err);
+                r = fc_nic_request(spec, host, i, &all, err);
         if (r == 0 && has_balloon(spec))
                 r = add_balloon(spec, &all, err);
         if (r == 0)
@@ -168,7 +173,6 @@ static int check_features(const struct vm_spec *spec, struct cc_err *err)
                 { spec->hugepages, "--hugepages", "snapshots of such guests cannot be loaded" },
                 { spec->mergeable, "--mergeable", "guest memory cannot be marked mergeable" },
                 { spec->no_watchdog, "--no-watchdog", "there is no watchdog device" },
-                { spec->pci, "--pci", "this version puts devices on the MMIO transport only" },
                 { spec->n_forwards > 0, "--publish", "there is no user-mode network stack" },
         };
 
@@ -211,8 +215,11 @@ int fc_machine_check(const struct vm_spec *spec, struct cc_err *err)
 {
         size_t own = has_balloon(spec) ? FC_OWN_DEVICES : FC_OWN_DEVICES - 1;
         size_t devices = spec->n_disks + spec->n_nics + own;
-        size_t cmdline = (spec->cmdline ? strlen(spec->cmdline) : 0) + FC_CMDLINE_FIXED +
-                         devices * FC_CMDLINE_DEVICE;
+        size_t most = spec->pci ? FC_MAX_PCI_DEVICES : FC_MAX_DEVICES;
+        /* On a PCI bus the kernel finds them by itself. */
+        size_t each = spec->pci ? 0 : FC_CMDLINE_DEVICE;
+        size_t cmdline = (spec->cmdline ? strlen(spec->cmdline) : 0) +
+                         (spec->pci ? 0 : FC_CMDLINE_FIXED) + devices * each;
         int r = check_features(spec, err);
 
         if (r == 0)
@@ -221,20 +228,19 @@ int fc_machine_check(const struct vm_spec *spec, struct cc_err *err)
                 r = check_nics(spec, err);
         if (r < 0)
                 return r;
-        if (devices > FC_MAX_DEVICES) {
+        if (devices > most) {
                 (void)cc_fail(err, CC_UNSUPPORTED,
                               "firecracker: %zu disks + %zu NICs + %zu (%sentropy, vsock) = %zu "
-                              "devices, at most %d fit",
+                              "devices, at most %zu fit",
                               spec->n_disks, spec->n_nics, own,
-                              has_balloon(spec) ? "balloon, " : "", devices, FC_MAX_DEVICES);
+                              has_balloon(spec) ? "balloon, " : "", devices, most);
                 cc_hint(err, "--flat boots from one merged layer disk");
                 return -CC_UNSUPPORTED;
         }
         if (cmdline > FC_CMDLINE_MAX)
                 return cc_fail(err, CC_INVALID,
                                "firecracker: the kernel command line would be %zu bytes long (%zu "
-                               "+ %d for each of %zu devices), at most %d fit",
-                               cmdline, cmdline - devices * FC_CMDLINE_DEVICE, FC_CMDLINE_DEVICE,
-                               devices, FC_CMDLINE_MAX);
+                               "+ %zu for each of %zu devices), at most %d fit",
+                               cmdline, cmdline - devices * each, each, devices, FC_CMDLINE_MAX);
         return 0;
 }

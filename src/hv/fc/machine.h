@@ -15,6 +15,9 @@
 /* virtio devices on x86 without PCI, one interrupt line each (since Firecracker 1.15). */
 #define FC_MAX_DEVICES 17
 
+/* With PCI: the slots of its bus. */
+#define FC_MAX_PCI_DEVICES 31
+
 /* Of those, what every machine has: balloon, entropy source, vsock. */
 #define FC_OWN_DEVICES 3
 
@@ -48,6 +51,12 @@ void fc_requests_clear(struct fc_requests *r); /* also the cleanup function */
  * UTF-8. */
 int fc_machine_requests(const struct vm_spec *spec, const struct fc_host *host,
                         struct fc_requests *ret, struct cc_err *err);
+
+/* The one request of NIC `index` of the spec, and of a disk under an id of its own. */
+int fc_nic_request(const struct vm_spec *spec, const struct fc_host *host, size_t index,
+                   struct fc_requests *ret, struct cc_err *err);
+int fc_drive_request(const struct hv_disk *disk, const struct fc_host *host, const char *id,
+                     struct fc_requests *ret, struct cc_err *err);
 
 /* The limits of a machine: processors, devices, command line, kinds of disks, and what Firecracker
  * cannot do at all. The driver's check(). */

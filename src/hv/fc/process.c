@@ -47,6 +47,8 @@ void fc_process_argv(const struct vm_spec *spec, const char *binary, struct cc_s
         /* The ID, never the name, which may hold what Firecracker panics at. */
         cc_strv_add(argv, "--id");
         cc_strv_add(argv, spec->id);
+        if (spec->pci)
+                cc_strv_add(argv, "--enable-pci");
 }
 
 int fc_check_taps(const struct vm_spec *spec, struct cc_err *err)

@@ -15,7 +15,7 @@ struct fc_process {
         const char *failpoint; /* as in hv_launch */
 };
 
-/* --api-sock, --log-path, --level, --id: in the order that is fixed. */
+/* --api-sock, --log-path, --level, --id: in the order that is fixed; then --enable-pci. */
 void fc_process_argv(const struct vm_spec *spec, const char *binary, struct cc_strv *argv);
 
 /* Firecracker would make a TAP that is missing, and nothing would be connected to it. */

@@ -169,7 +169,7 @@ static int plug_disks(struct qmp *q, struct qemu_recipe *recipe, const struct vm
         if (r < 0)
                 return r;
         text = qemu_recipe_text(recipe);
-        return cc_publish(path, text, strlen(text), 0600, err);
+        return cc_replace(path, text, strlen(text), 0600, err);
 }
 
 int qemu_rewire(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,
@@ -329,7 +329,7 @@ static int write_recipe(const struct vm_spec *spec, struct qemu_recipe *recipe,
 
         qemu_recipe_set_nics(recipe, spec->nics, spec->n_nics, kept);
         text = qemu_recipe_text(recipe);
-        return cc_publish(path, text, strlen(text), 0600, err);
+        return cc_replace(path, text, strlen(text), 0600, err);
 }
 
 int qemu_settle(const struct hv_env *env, const struct vm_spec *spec, const struct hv_load *how,

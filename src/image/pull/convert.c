@@ -81,9 +81,7 @@ static int feed(struct plain *plain, struct erofs_writer *w, char hex[DIGEST_HEX
 {
         DIGEST struct digest *digest = digest_new();
         AHEAD struct ahead *ahead = NULL;
-        int r = ahead_start(read_plain, plain, digest,
-                            inflate_is_gzip(plain->inflate) ? AHEAD_BY_READER : AHEAD_BY_THREAD,
-                            &ahead, err);
+        int r = ahead_start(read_plain, plain, digest, AHEAD_BY_THREAD, &ahead, err);
 
         if (r == 0)
                 r = erofs_add_tar(w, ahead_next, ahead, err);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/json.h"
 #include "base/timeutil.h"
+#include "common/vsock.h"
 #include "vmm.h"
 
 enum { SLOTS = 32 };
@@ -71,6 +73,8 @@ static void close_all(struct ch_device *dev)
 static void device_free(struct ch_device *dev)
 {
         dbl_loop_cancel(dev->vmm->loop, dev->timer);
+        if (dev->kind == CH_DEV_VSOCK && dev->fd >= 0)
+                dbl_loop_unwatch(dev->vmm->loop, dev->fd);
         close_all(dev);
         free(dev->id);
         free(dev->socket);
@@ -171,6 +175,7 @@ static int open_backend(struct ch_device *dev, json_t *config, struct ch_error *
                 if (ch_vsock_bind(str(config, "socket"), &dev->fd, e) < 0)
                         return -1;
                 dev->socket = xstrdup(str(config, "socket"));
+                dbl_vsock_serve(dev->vmm->loop, dev->vmm->settings, dev->fd);
                 return 0;
         case CH_DEV_VFIO:
                 return open_vfio(config, e);
@@ -389,10 +394,19 @@ int ch_device_plug(struct ch_vmm *vmm, enum ch_device_kind kind, json_t *config,
 
 /* ---- eject -------------------------------------------------------------------------------- */
 
+/* Of a network device: is its TAP still there, as it must be until the guest has let go? */
+static bool tap_exists(const struct ch_device *dev)
+{
+        const char *tap = str(dev->config, "tap");
+
+        return tap && if_nametoindex(tap) != 0;
+}
+
 void ch_device_eject(struct ch_device *dev)
 {
         dbl_journal_add(dev->vmm->journal, "guest",
-                        json_pack("{s:s, s:s}", "what", "eject", "id", dev->id));
+                        json_pack("{s:s, s:s, s:b}", "what", "eject", "id", dev->id, "tap",
+                                  tap_exists(dev)));
         unlist(dev->vmm, dev);
         device_free(dev);
 }

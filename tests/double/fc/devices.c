@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
+#include "common/vsock.h"
 #include "vm.h"
 
 static const char *text_of(const json_t *config, const char *key)
@@ -364,6 +365,7 @@ void fcd_put_vsock(struct fcd_vm *vm, json_t *body, struct dbl_reply *reply)
         (void)json_object_del(body, "vsock_id");
         /* A second one replaces the first, whose socket goes first. */
         if (old) {
+                dbl_loop_unwatch(vm->loop, vm->vsock_listener);
                 close(vm->vsock_listener);
                 vm->vsock_listener = -1;
                 if (unlink(text_of(old, "uds_path")) < 0) {
@@ -375,6 +377,7 @@ void fcd_put_vsock(struct fcd_vm *vm, json_t *body, struct dbl_reply *reply)
                 fcd_fault(reply, "%s%s", cannot, fault.data);
                 return;
         }
+        dbl_vsock_serve(vm->loop, vm->settings, vm->vsock_listener);
         vm->vsock = json_incref(body);
         fcd_ok(reply);
 }

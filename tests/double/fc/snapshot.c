@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/json.h"
+#include "common/vsock.h"
 #include "serial.h"
 #include "vm.h"
 #include "vmstate.h"
@@ -284,6 +285,8 @@ static int restore_all(struct fcd_vm *vm, const json_t *state, struct cc_buf *fa
                 kind = "VsockUnixBackend: Error binding to the host-side Unix socket: ";
                 vm->vsock = json_incref(json_object_get(state, "vsock"));
                 r = fcd_vsock_bind(text_of(vm->vsock, "uds_path"), &vm->vsock_listener, &reason);
+                if (r == 0)
+                        dbl_vsock_serve(vm->loop, vm->settings, vm->vsock_listener);
         }
         if (r < 0)
                 cc_buf_printf(fault,

@@ -132,6 +132,26 @@ static void test_publish_failures(void **state)
         }
 }
 
+/* The same for other processes, and no sync is waited for. */
+static void test_replace(void **state)
+{
+        CC_FREE char *path = cc_path_join(*state, "f");
+        struct cc_err err = CC_ERR_INIT;
+
+        cc_sys.fsync = bad_fsync;
+        fault.countdown = 1;
+        fault.sys = EIO;
+        assert_ok(cc_replace(path, "one", 3, 0640, &err));
+        assert_ok(cc_replace(path, "second", 6, 0600, &err));
+        assert_int_equal(fault.countdown, 1);
+        cc_sys.renameat2 = bad_renameat2;
+        fault.sys = EACCES;
+        assert_int_equal(cc_replace(path, "third", 5, 0600, &err), -CC_DENIED);
+        cc_sys = cc_sys_real;
+        assert_content(path, "second");
+        assert_int_equal(entries(*state), 1);
+}
+
 static void test_publish_directory_sync(void **state)
 {
         CC_FREE char *path = cc_path_join(*state, "f");
@@ -401,6 +421,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 scratch_test(test_publish),
                 scratch_test(test_publish_failures),
+                scratch_test(test_replace),
                 scratch_test(test_publish_directory_sync),
                 scratch_test(test_publish_file),
                 scratch_test(test_write_all_survives),

@@ -481,6 +481,44 @@ static void test_recycled_pid(void **state)
         assert_int_equal(ch_find(f->run, f->log, 0, &found), -CC_NOT_FOUND);
 }
 
+/* The first child of a process, or 0. */
+static pid_t child_of(pid_t pid)
+{
+        CC_FREE char *path = xasprintf("/proc/%d/task/%d/children", (int)pid, (int)pid);
+        CC_FREE char *text = NULL;
+        struct cc_err err = CC_ERR_INIT;
+
+        if (!cc_exists(path))
+                skip_because("needs /proc/PID/task/TID/children");
+        assert_ok(cc_read_file(path, 4096, &text, NULL, &err));
+        return (pid_t)strtol(text, NULL, 10);
+}
+
+/* The helper that keeps a console's size has the VMM's command line, and may outlive it. */
+static void test_helper_is_no_vmm(void **state)
+{
+        struct fixture *f = fixture(state);
+        VM_PROC struct vm_proc found = VM_PROC_INIT;
+        CC_FREE char *pid_file = cc_path_join(f->run, CH_PID);
+        pid_t helper;
+
+        launch(f);
+        assert_int_equal(unlink(pid_file), 0);
+        helper = child_of(f->proc.pid);
+        assert_true(helper > 0);
+        assert_int_equal(ch_find(f->run, f->log, 0, &found), 0);
+        assert_int_equal(found.pid, f->proc.pid);
+        vm_proc_clear(&found);
+        /* Killed, the VMM leaves its socket, and the helper where it is. */
+        assert_int_equal(kill(helper, SIGSTOP), 0);
+        assert_int_equal(kill(f->proc.pid, SIGKILL), 0);
+        assert_int_equal(cc_pidfd_wait(f->proc.pidfd, 10000), 1);
+        assert_int_equal(ch_find(f->run, f->log, 0, &found), -CC_NOT_FOUND);
+        set_pid(f, helper);
+        assert_int_equal(ch_find(f->run, f->log, 0, &found), -CC_NOT_FOUND);
+        assert_int_equal(kill(helper, SIGKILL), 0);
+}
+
 /* A process that only mentions the socket is not the VMM, whatever the pid file says. */
 static void test_mention_is_no_identity(void **state)
 {
@@ -620,6 +658,7 @@ int main(void)
                 test(test_version_is_cached),
                 test(test_socket_path_too_long),
                 test(test_recycled_pid),
+                test(test_helper_is_no_vmm),
                 test(test_mention_is_no_identity),
                 test(test_stranger_on_the_socket),
                 test(test_pty_console),

@@ -153,7 +153,6 @@ static void features(void **state)
                 { &m.spec.shared_memory, "--shared-memory" },
                 { &m.spec.hugepages, "--hugepages" },
                 { &m.spec.mergeable, "--mergeable" },
-                { &m.spec.pci, "--pci" },
                 { &m.spec.no_watchdog, "--no-watchdog" },
         };
 
@@ -197,6 +196,9 @@ static void device_budget(void **state)
         m.spec.no_balloon = true;
         assert_ok(fc_machine_check(&m.spec, &err));
         m.spec.n_nics = 2;
+        m.spec.pci = true;
+        assert_ok(fc_machine_check(&m.spec, &err));
+        m.spec.pci = false;
         refuse(&m, CC_UNSUPPORTED,
                "14 disks + 2 NICs + 2 (entropy, vsock) = 18 devices, at most 17 fit");
 }

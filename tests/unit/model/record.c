@@ -332,6 +332,40 @@ static void our_own_documents_are_read_fast(void **state)
         assert_int_equal(vm.snapshot_ids.len, 0);
 }
 
+/* The brief reader leaves out what is marked and what is unknown, and nothing else. */
+static void brief_is_the_rest(void **state)
+{
+        static const char rest[] = "{\"id\":\"A\",\"state\":\"stopped\",\"config\":{\"cpu\":2,"
+                                   "\"name\":\"n\",\"labels\":{\"k\":\"v\"}},\"network_configs\":"
+                                   "[{\"mac\":\"m\"},null],\"proc\":{\"pid\":7}";
+        static const char more[] =
+                ",\"storage_configs\":[{\"path\":\"}]\\\"\"},{}],\"boot_config\":"
+                "{\"cmdline\":\"x\"},\"image_blob_ids\":{\"aa\":{}},"
+                "\"snapshot_ids\":{\"B\":{}},\"newer\":{\"a\":[1,null]}";
+        static const char *const bad[] = { "{\"id\":7}", "{\"boot_config\":{}", "{}x",
+                                           "{\"boot_config\":[1,}" };
+        CC_FREE char *text = xasprintf("%s%s}", rest, more);
+        CC_FREE char *plain = xasprintf("%s}", rest);
+        VM_RECORD struct vm_record want = VM_RECORD_INIT;
+        VM_RECORD struct vm_record vm = VM_RECORD_INIT;
+        CC_JSON json_t *a = NULL;
+        CC_JSON json_t *b = NULL;
+        struct cc_err err = CC_ERR_INIT;
+
+        (void)state;
+        assert_int_equal(record_parse(&vm_record_type, plain, strlen(plain), &want, &err), 0);
+        assert_int_equal(record_parse_brief(&vm_record_type, text, strlen(text), &vm, &err), 0);
+        a = record_dump(&vm_record_type, &want, RECORD_STORE);
+        b = record_dump(&vm_record_type, &vm, RECORD_STORE);
+        assert_true(json_equal(a, b));
+        vm_record_clear(&vm);
+        /* What it cannot read is the strict reader's, with its words. */
+        for (size_t i = 0; i < CC_ARRAY_LEN(bad); i++)
+                assert_int_equal(
+                        record_parse_brief(&vm_record_type, bad[i], strlen(bad[i]), &vm, &err),
+                        -CC_INVALID);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -342,6 +376,7 @@ int main(void)
                 cmocka_unit_test(strings_that_json_cannot_hold),
                 cmocka_unit_test(the_fast_reader_agrees),
                 cmocka_unit_test(our_own_documents_are_read_fast),
+                cmocka_unit_test(brief_is_the_rest),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

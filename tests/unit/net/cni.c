@@ -632,7 +632,7 @@ static void test_leftover_nic(void **state)
         free(fake_log(fakes));
         record_clear(&nic_type, vm_nic(&vm, 1));
         vm.network_configs.len = 1;
-        must(cni->unquiesce(&box.env, &vm, E));
+        must(cni->reclaim(&box.env, &vm, E));
         assert_log(fakes, "two DEL eth1\none DEL eth1\n");
         assert_int_equal(sandbox_rows(&box), 1);
         must(cni->verify(&box.env, &vm, E));
