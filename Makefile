@@ -7,7 +7,7 @@ NINJA = ninja -j$(JOBS)
 MESON_FLAGS = --prefix=$(PREFIX) -Dwerror=$(WERROR)
 SANITIZE = -Dbuildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
 
-.PHONY: all build test e2e demo bench fuzz lint fmt install images clean help
+.PHONY: all build test e2e demo bench soak fuzz lint fmt install images clean help
 
 all: build
 
@@ -16,6 +16,7 @@ help:
 	@echo "make test     unit and end-to-end tests, also under ASan and UBSan"
 	@echo "make demo     a registry, an image, a VM: the whole path on this machine"
 	@echo "make bench    one line a figure, as a ratio to the bare operation"
+	@echo "make soak     random verbs and kills for SOAK_SECONDS (1800), then a consistent host"
 	@echo "make fuzz     every parser of foreign bytes, a short run each"
 	@echo "make lint     format, static analysis, include layers"
 	@echo "make fmt      format the C sources"
@@ -56,6 +57,12 @@ bench:
 	@tools/bootstrap build run images demo bench
 	@$(MAKE) --no-print-directory build
 	@bench/run --build $(BUILD)
+
+soak:
+	@tools/bootstrap build run images demo test
+	@$(MAKE) --no-print-directory build
+	@tests/e2e/prepare $(BUILD)/test-cache
+	@COCOON=$(BUILD)/cocoon COCOON_TEST_CACHE=$(BUILD)/test-cache tests/soak $(or $(SOAK_SECONDS),1800)
 
 fuzz: $(BUILD)/clang/build.ninja
 	@$(NINJA) --quiet -C $(BUILD)/clang

@@ -1,8 +1,7 @@
 /*
  * Fill a store with VM records shaped like real ones: one NIC, three layers, a copy-on-write and a
- * data disk, in the state stopped. With SNAPSHOTS, as many snapshots of them too, and for each VM and
- * snapshot its directories, empty.
- * Usage: seed ROOT RUN COUNT [SNAPSHOTS LOG]
+ * data disk, in the state stopped. With SNAPSHOTS, as many snapshots of them too, and for each VM
+ * and snapshot its directories, empty. Usage: seed ROOT RUN COUNT [SNAPSHOTS LOG]
  */
 #include <stdio.h>
 #include <stdlib.h>

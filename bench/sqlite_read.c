@@ -18,9 +18,8 @@ int main(int argc, char **argv)
                 return 2;
         (void)snprintf(path, sizeof(path), "%s/meta/meta.db", argv[1]);
         if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
-            sqlite3_prepare_v2(db,
-                               argc == 3 ? argv[2] : "SELECT data FROM vms ORDER BY created_at", -1,
-                               &stmt, NULL) != SQLITE_OK) {
+            sqlite3_prepare_v2(db, argc == 3 ? argv[2] : "SELECT data FROM vms ORDER BY created_at",
+                               -1, &stmt, NULL) != SQLITE_OK) {
                 (void)fprintf(stderr, "sqlite_read: %s\n", sqlite3_errmsg(db));
                 return 1;
         }

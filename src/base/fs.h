@@ -84,3 +84,6 @@ int cc_lock_try(const char *path, enum cc_lock_mode mode, const char *op, int *r
                 struct cc_err *err);
 int cc_lock(const char *path, enum cc_lock_mode mode, const char *op, int64_t deadline, int *ret,
             struct cc_err *err);
+
+/* Bytes that a file or tree occupies on disk; 0 when absent. Does not follow links. */
+int64_t cc_tree_bytes(const char *path);

@@ -50,9 +50,9 @@ int list_check(const struct list_type *type, const struct list_flags *flags, str
 /* True if the item passes the filters: values of one key are alternatives, keys add up. */
 bool list_pass(const struct list_type *type, const struct list_flags *flags, const void *item);
 
-/* A list under way: its rows are kept as text, the items are not. list_check() has passed; `type` and
- * `flags` outlive it. list_add() filters; list_end() sorts, prints to stdout and frees. Nothing is
- * printed before, so that a reader of the store never waits for a slow reader of ours. */
+/* A list under way: its rows are kept as text, the items are not. list_check() has passed; `type`
+ * and `flags` outlive it. list_add() filters; list_end() sorts, prints to stdout and frees. Nothing
+ * is printed before, so that a reader of the store never waits for a slow reader of ours. */
 struct list_out;
 struct list_out *list_begin(const struct list_type *type, const struct list_flags *flags);
 void list_add(struct list_out *l, const void *item);

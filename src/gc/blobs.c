@@ -215,7 +215,7 @@ static int64_t blob_bytes(struct gc *gc, const char *hex)
 
         blob_paths(gc->e->config, hex, &paths);
         for (size_t i = 0; i < paths.len; i++)
-                bytes += gc_bytes(paths.v[i]);
+                bytes += cc_tree_bytes(paths.v[i]);
         return bytes;
 }
 
@@ -255,7 +255,7 @@ static int collect_temp(struct gc *gc, const struct gc_candidate *c, char **ret_
 
         if (!gc_old(c->path))
                 return 0;
-        *ret_bytes = gc_bytes(c->path);
+        *ret_bytes = cc_tree_bytes(c->path);
         *ret_detail = xasprintf("temp=%s", c->id);
         if (!gc->dry_run)
                 r = cc_rm_rf(c->path, err);

@@ -48,9 +48,6 @@ bool gc_has(const struct cc_strv *sorted, const char *key);
 /* Names in a directory, "." and ".." left out, sorted; an absent directory has none. */
 int gc_names(const char *dir, struct cc_strv *ret, struct cc_err *err);
 
-/* Bytes that a file or tree occupies on disk; 0 when absent. Does not follow links. */
-int64_t gc_bytes(const char *path);
-
 /* Older than an hour, by modification. */
 bool gc_old(const char *path);
 

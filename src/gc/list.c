@@ -56,39 +56,6 @@ int gc_names(const char *dir, struct cc_strv *ret, struct cc_err *err)
         return 0;
 }
 
-static int64_t below(int parent, const char *name, int depth)
-{
-        struct stat st;
-        CC_DIR DIR *d = NULL;
-        const struct dirent *entry;
-        int64_t bytes;
-        int fd;
-
-        if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                return 0;
-        bytes = (int64_t)st.st_blocks * 512;
-        if (!S_ISDIR(st.st_mode) || depth == 0)
-                return bytes;
-        fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return bytes;
-        d = fdopendir(fd);
-        if (!d) {
-                close(fd);
-                return bytes;
-        }
-        while ((entry = readdir(d)))
-                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-                        bytes += below(fd, entry->d_name, depth - 1);
-        return bytes;
-}
-
-int64_t gc_bytes(const char *path)
-{
-        /* Our own trees are flat; the limit is for what somebody else put there. */
-        return below(AT_FDCWD, path, 16);
-}
-
 bool gc_old(const char *path)
 {
         struct stat st;

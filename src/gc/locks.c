@@ -80,7 +80,7 @@ int gc_locks_collect(struct gc *gc, const struct gc_module *mod, const struct gc
         r = owner_exists(gc, c->id, &exists, err);
         if (r < 0 || exists)
                 return r;
-        *ret_bytes = gc_bytes(c->path);
+        *ret_bytes = cc_tree_bytes(c->path);
         *ret_detail = xasprintf("id=%s lock=%s", c->id, cc_basename(c->path));
         if (!gc->dry_run)
                 r = cc_unlink(c->path, err);

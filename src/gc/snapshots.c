@@ -107,7 +107,7 @@ static int collect_dir(struct gc *gc, const struct gc_candidate *c, char **ret_d
                 return 0;
         if (r != -CC_NOT_FOUND)
                 return cc_err_copy(err, &why);
-        *ret_bytes = gc_bytes(c->path);
+        *ret_bytes = cc_tree_bytes(c->path);
         *ret_detail = xasprintf("id=%s dir=%s", c->id, c->path);
         if (gc->dry_run)
                 return GC_WOULD;

@@ -1,6 +1,7 @@
 /*
  * A driver's module: creations and hibernations that nobody finishes, and run, log and staging
- * directories without a record. A directory needs no tombstone: as long as it exists, the next cycle finds it again.
+ * directories without a record. A directory needs no tombstone: as long as it exists, the next
+ * cycle finds it again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -134,7 +135,7 @@ static int collect_dir(struct gc *gc, const struct hv_driver *drv, const struct 
                 r = still_garbage(gc, c, &garbage, err);
         if (r < 0 || !garbage)
                 return r < 0 ? r : 0;
-        *ret_bytes = gc_bytes(c->path);
+        *ret_bytes = cc_tree_bytes(c->path);
         *ret_detail = xasprintf("id=%s %s=%s", c->id, c->reason == orphan_log ? "logDir" : "runDir",
                                 c->path);
         if (gc->dry_run)

@@ -40,9 +40,9 @@ int image_resolve(struct meta *m, const char *ref, char ret_kind[16], struct ima
                   struct cc_err *err);
 
 /* Remove refs: all are resolved first, any miss aborts; a digest removes every ref of it. Removed
- * ref names go to *ret_removed. */
-int image_rm(struct meta *m, const char *const *refs, size_t n, struct cc_strv *ret_removed,
-             struct cc_err *err);
+ * ref names go to *ret_removed. With dry_run nothing is removed. */
+int image_rm(struct meta *m, const char *const *refs, size_t n, bool dry_run,
+             struct cc_strv *ret_removed, struct cc_err *err);
 
 /* What a VM needs from an image: absolute paths, verified to be valid files, and the blob pins. */
 struct image_files {

@@ -239,18 +239,18 @@ static int rm_collect(struct meta *m, const char *ref, struct cc_strv *kind, str
         return 0;
 }
 
-int image_rm(struct meta *m, const char *const *refs, size_t n, struct cc_strv *ret_removed,
-             struct cc_err *err)
+int image_rm(struct meta *m, const char *const *refs, size_t n, bool dry_run,
+             struct cc_strv *ret_removed, struct cc_err *err)
 {
         CC_STRV struct cc_strv names = { 0 };
         CC_STRV struct cc_strv kind = { 0 };
-        int r = meta_begin(m, META_DURABLE, err);
+        int r = meta_begin(m, dry_run ? META_READ : META_DURABLE, err);
 
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n && r == 0; i++)
                 r = rm_collect(m, refs[i], &kind, &names, err);
-        for (size_t i = 0; i < names.len && r == 0; i++)
+        for (size_t i = 0; i < names.len && r == 0 && !dry_run; i++)
                 r = meta_image_ref_delete(m, kind.v[i], names.v[i], err);
         if (r < 0) {
                 meta_rollback(m);

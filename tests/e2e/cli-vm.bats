@@ -107,6 +107,25 @@ create()
 	[ "$(cocoon vm status --format json nobody)" = "[]" ]
 }
 
+@test "dry runs of removals say what would go, and nothing goes" {
+	create one
+	create two
+	run -0 --separate-stderr cocoon vm rm --dry-run one two
+	[[ $output =~ ^'would delete VM '[A-Z2-7]{26}' (name: one): '[0-9.]+[KM]iB ]]
+	[ ${#lines[@]} = 2 ]
+	run -0 --separate-stderr cocoon vm rm --dry-run -o json one
+	jq -e '.dry_run and .would_delete[0].name == "one" and .would_delete[0].bytes > 0' <<<"$output"
+	[ "$(cocoon vm rm --dry-run -q two)" = "$(field two .id)" ]
+	run -1 cocoon vm rm --dry-run one nobody
+	[[ $output == *'vm not found'* ]]
+	run -0 --separate-stderr cocoon image rm --dry-run tiny
+	[[ $output =~ ^'would delete image tiny: '[0-9.]+[KM]iB$ ]]
+	run -1 cocoon snapshot rm --dry-run s
+	[[ $output == *'snapshot not found'* ]]
+	[ "$(cocoon vm list -q | wc -l)" = 2 ]
+	cocoon image inspect tiny >/dev/null
+}
+
 @test "completion offers VMs and images" {
 	create one
 	run -0 --separate-stderr cocoon __complete vm start o

@@ -216,3 +216,14 @@ trim()
 @test "import, export, snapshot rm" { flow import export snapshot_rm; }
 @test "networks" { flow net net_add net_remove; }
 @test "images, gc, a new store" { flow image gc meta_init; }
+
+@test "a NIC that a killed net add left: no snapshot has it, and what has been saved is restored" {
+	mv "$T/fresh" "$T/root"
+	commands run
+	crash net_add.N2 vm net --nics 2 v
+	cocoon snapshot save --name s v
+	[ "$(jq '.net | length' "$T"/root/snapshot/localfile/*/config.json)" = 1 ]
+	cocoon vm restore v s
+	cocoon vm clone --name c s
+	invariants
+}

@@ -202,15 +202,6 @@ snapshots()
 	cocoon snapshot save --name s v
 }
 
-@test "net add killed, then save: the snapshot has the NICs of the record, and can be restored" {
-	wait_console v 'cocoon-tiny ready' # only a guest that runs releases a NIC
-	crash net_add.N2 vm net --nics 2 v
-	cocoon snapshot save --name s v
-	cocoon vm restore v s
-	guest_is running
-	invariants
-}
-
 @test "hibernate killed at H1-H7: as save; at H8-H11: rolled forward" {
 	for n in 1 2 3; do
 		crash hibernate.H$n vm hibernate --name h v

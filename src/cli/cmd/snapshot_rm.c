@@ -1,7 +1,13 @@
 /* cocoon snapshot rm */
 #include "cli/cli.h"
+#include "cli/dry_run.h"
 #include "cli/output.h"
 #include "vm/snapshot.h"
+
+struct options {
+        struct output_flags out;
+        bool dry_run;
+};
 
 /* All references first: one that cannot be resolved deletes nothing. Also abandoned ones, by ID. */
 static int resolve(struct cli *cli, struct meta *m, struct cc_strv *ret, struct cc_err *err)
@@ -18,12 +24,31 @@ static int resolve(struct cli *cli, struct meta *m, struct cc_strv *ret, struct 
         return 0;
 }
 
+static int would_rm(struct engine *e, const struct cc_strv *ids, const struct output_flags *out,
+                    struct cc_err *err)
+{
+        DRY_RUN struct dry_run dry = { 0 };
+        const char *id;
+
+        cc_strv_foreach (ids, i, id) {
+                SNAPSHOT_RECORD struct snapshot_record s = SNAPSHOT_RECORD_INIT;
+                int r = meta_snapshot_get(e->meta, id, &s, err);
+
+                if (r < 0)
+                        return r;
+                dry_run_add(&dry, "snapshot", id, s.name, s.bytes);
+        }
+        dry_run_print(&dry, out);
+        return 0;
+}
+
 static int run(struct cli *cli, void *opts, struct cc_err *err)
 {
-        const struct output_flags *o = opts;
+        const struct options *options = opts;
+        const struct output_flags *o = &options->out;
         ENGINE struct engine e = { 0 };
         CC_STRV struct cc_strv ids = { 0 };
-        json_t *succeeded = json_array();
+        json_t *succeeded;
         const char *id;
         int r;
 
@@ -31,6 +56,9 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         r = cli_engine(cli, &e, err);
         if (r == 0)
                 r = resolve(cli, e.meta, &ids, err);
+        if (r == 0 && options->dry_run)
+                return would_rm(&e, &ids, o, err);
+        succeeded = json_array();
         cc_strv_foreach (&ids, i, id) {
                 if (r < 0)
                         break;
@@ -52,7 +80,13 @@ static int run(struct cli *cli, void *opts, struct cc_err *err)
         return r < 0 ? cc_wrap(err, "rm") : 0;
 }
 
-static const struct opt_group groups[] = { { output_opts, 0, NULL }, { 0 } };
+static const struct opt rows[] = { DRY_RUN_ROW(offsetof(struct options, dry_run)), { 0 } };
+
+static const struct opt_group groups[] = {
+        { rows, 0, NULL },
+        { output_opts, offsetof(struct options, out), "Output" },
+        { 0 },
+};
 
 const struct cmd cmd_snapshot_rm = {
         .path = "snapshot rm",
@@ -64,7 +98,7 @@ const struct cmd cmd_snapshot_rm = {
                      "Clones made from a snapshot do not need it any more.",
         .examples = "cocoon snapshot rm golden\n",
         .opts = groups,
-        .size = sizeof(struct output_flags),
+        .size = sizeof(struct options),
         .complete = COMPLETE_SNAPSHOT,
         .run = run,
 };

@@ -10,8 +10,8 @@
 
 struct ahead;
 
-/* Who computes the digest of what passes. A thread of its own is one more to compete with the
- * source's: not where that one alone decides how long everything takes. */
+/* Who computes the digest of what passes: the reader where that is all it does, else a thread of
+ * its own. */
 enum ahead_digest { AHEAD_BY_READER, AHEAD_BY_THREAD };
 
 /* Start; from now on only our thread calls `source`. `digest` (NULL: none) gets every byte; it is

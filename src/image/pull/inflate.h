@@ -1,4 +1,5 @@
-/* Decompression by content: the one place that opens libarchive's filters. */
+/* Decompression by content, one layer of it: gunzip.h, or libarchive's filters, which only this
+ * opens. */
 #pragma once
 
 #include <stdbool.h>
@@ -25,9 +26,6 @@ int inflate_open(enum inflate_set set, inflate_source_fn source, void *ctx, cons
 
 /* Next plain bytes; *ret 0 at the end. INVALID for a damaged stream, or the source's own error. */
 int inflate_read(struct inflate *s, void *buf, size_t n, size_t *ret, struct cc_err *err);
-
-/* Whether this is gzip: then decompression alone takes longer than all that follows it. */
-bool inflate_is_gzip(const struct inflate *s);
 
 /* Compressed bytes taken from the source so far. */
 int64_t inflate_consumed(const struct inflate *s);

@@ -138,12 +138,15 @@ static void test_rm(void **state)
         struct record_array list = { 0 };
         struct cc_err err = CC_ERR_INIT;
 
-        assert_int_equal(image_rm(w->meta, bad, 2, &removed, &err), -CC_NOT_FOUND);
+        assert_int_equal(image_rm(w->meta, bad, 2, false, &removed, &err), -CC_NOT_FOUND);
         assert_resolves(w, "debian", IMAGE_OCI, "docker.io/library/debian:latest");
-        assert_int_equal(image_rm(w->meta, by_digest, 2, &removed, &err), 0);
+        assert_int_equal(image_rm(w->meta, by_digest, 2, true, &removed, &err), 0);
+        assert_int_equal(removed.len, 2);
+        assert_resolves(w, "debian", IMAGE_OCI, "docker.io/library/debian:latest");
+        assert_int_equal(image_rm(w->meta, by_digest, 2, false, &removed, &err), 0);
         assert_int_equal(removed.len, 2);
         assert_miss(w, "ubuntu:24.04", CC_NOT_FOUND, "not found");
-        assert_int_equal(image_rm(w->meta, by_name, 1, &removed, &err), 0);
+        assert_int_equal(image_rm(w->meta, by_name, 1, false, &removed, &err), 0);
         assert_int_equal(removed.len, 1);
         assert_int_equal(image_list(w->meta, &list, &err), 0);
         assert_int_equal(list.len, 1);

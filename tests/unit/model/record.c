@@ -338,9 +338,10 @@ static void brief_is_the_rest(void **state)
         static const char rest[] = "{\"id\":\"A\",\"state\":\"stopped\",\"config\":{\"cpu\":2,"
                                    "\"name\":\"n\",\"labels\":{\"k\":\"v\"}},\"network_configs\":"
                                    "[{\"mac\":\"m\"},null],\"proc\":{\"pid\":7}";
-        static const char more[] = ",\"storage_configs\":[{\"path\":\"}]\\\"\"},{}],\"boot_config\":"
-                                   "{\"cmdline\":\"x\"},\"image_blob_ids\":{\"aa\":{}},"
-                                   "\"snapshot_ids\":{\"B\":{}},\"newer\":{\"a\":[1,null]}";
+        static const char more[] =
+                ",\"storage_configs\":[{\"path\":\"}]\\\"\"},{}],\"boot_config\":"
+                "{\"cmdline\":\"x\"},\"image_blob_ids\":{\"aa\":{}},"
+                "\"snapshot_ids\":{\"B\":{}},\"newer\":{\"a\":[1,null]}";
         static const char *const bad[] = { "{\"id\":7}", "{\"boot_config\":{}", "{}x",
                                            "{\"boot_config\":[1,}" };
         CC_FREE char *text = xasprintf("%s%s}", rest, more);
@@ -360,9 +361,9 @@ static void brief_is_the_rest(void **state)
         vm_record_clear(&vm);
         /* What it cannot read is the strict reader's, with its words. */
         for (size_t i = 0; i < CC_ARRAY_LEN(bad); i++)
-                assert_int_equal(record_parse_brief(&vm_record_type, bad[i], strlen(bad[i]), &vm,
-                                                    &err),
-                                 -CC_INVALID);
+                assert_int_equal(
+                        record_parse_brief(&vm_record_type, bad[i], strlen(bad[i]), &vm, &err),
+                        -CC_INVALID);
 }
 
 int main(void)
