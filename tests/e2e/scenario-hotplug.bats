@@ -3,8 +3,10 @@
 # attached without being recorded. COCOON_TEST_DRIVER names the driver, as for scenario.bats; Firecracker's
 # machines need --pci for it, and know disks and NICs only. What a guest sees is hotplug.bats' subject.
 
+# shellcheck disable=SC2154 # stderr comes from run --separate-stderr
 export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-400}
 
+bats_require_minimum_version 1.5.0
 load lib
 
 setup()

@@ -64,15 +64,15 @@ static bool is_fork(pid_t pid)
 {
         CC_FREE char *path = xasprintf("/proc/%d/stat", (int)pid);
         CC_FREE char *text = NULL;
-        unsigned flags;
         const char *p;
 
         if (cc_read_file(path, 4096, &text, NULL, NULL) < 0)
                 return true; /* gone */
         /* pid (comm) state ppid pgrp session tty_nr tpgid flags; comm may hold anything. */
         p = strrchr(text, ')');
-        return !p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1 ||
-               flags & PF_FORKNOEXEC;
+        for (int field = 3; p && field <= 9; field++)
+                p = strchr(p + 1, ' ');
+        return !p || strtoul(p, NULL, 10) & PF_FORKNOEXEC;
 }
 
 static int open_verified(pid_t pid, const char *socket, uint64_t starttime, struct vm_proc *ret)
