@@ -82,6 +82,21 @@ void child_fail(int report, const char *format, ...)
         _exit(127);
 }
 
+static struct rlimit customary;
+
+void child_raise_limits(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &customary) < 0)
+                return;
+        limit = customary;
+        limit.rlim_cur = limit.rlim_max;
+        /* As before, if it cannot be. */
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+                customary.rlim_max = 0;
+}
+
 /* The three streams, the report, and both ends of each while the fork is under way. */
 struct plumbing {
         int in[2], out[2], err[2], report[2];
@@ -151,15 +166,12 @@ static void reset_signals(void)
 /* A copying child never execs: close-on-exec would leave it others' pipes, which then never end. */
 static void close_others(int from)
 {
-        struct rlimit limit = { .rlim_cur = 65536 };
-
 #ifdef SYS_close_range
         if (syscall(SYS_close_range, (unsigned)from, ~0U, 0) == 0)
                 return;
 #endif
-        getrlimit(RLIMIT_NOFILE, &limit);
-        for (rlim_t fd = (rlim_t)from; fd < limit.rlim_cur && fd < 65536; fd++)
-                close((int)fd);
+        for (int fd = from; fd < 65536; fd++)
+                close(fd);
 }
 
 /* As execvp, but with the agent's own PATH, without the current directory and without a shell for
@@ -224,6 +236,8 @@ static _Noreturn void child_main(const struct frame *f, struct plumbing *p, bool
 
         prctl(PR_SET_PDEATHSIG, copies ? SIGTERM : SIGKILL);
         reset_signals();
+        if (customary.rlim_max)
+                setrlimit(RLIMIT_NOFILE, &customary);
         if (f->tty) {
                 setsid();
                 ioctl(p->in[0], TIOCSCTTY, 0);

@@ -27,6 +27,10 @@ struct child {
         bool copies; /* ends its work at SIGTERM and leaves nothing behind */
 };
 
+/* Lets the agent have as many descriptors as it may: SESSION_MAX sessions need more than the
+ * customary limit. Children get that one back. */
+void child_raise_limits(void);
+
 /* Starts what an exec, put or get frame asks for. Returns -errno; `ret` is set only on success. */
 int child_start(const struct frame *frame, struct child *ret);
 

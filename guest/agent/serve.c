@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "kernel.h"
 #include "log.h"
 #include "loop.h"
@@ -57,15 +58,9 @@ static void turn_away(int fd)
 }
 
 /* Loopback would give every user of the guest what only the host may have. */
-static bool from_host(const struct listener *l, int fd)
+static bool from_host(const struct listener *l, const struct vsock_address *peer)
 {
-        struct vsock_address peer = { 0 };
-        socklen_t len = sizeof(peer);
-
-        if (l->path)
-                return true;
-        return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && peer.family == AF_VSOCK &&
-               peer.cid == VSOCK_CID_HOST;
+        return l->path || (peer->family == AF_VSOCK && peer->cid == VSOCK_CID_HOST);
 }
 
 static void listen_vsock(void);
@@ -73,7 +68,12 @@ static void listen_vsock(void);
 static void accept_all(struct listener *l)
 {
         while (l->source.fd >= 0 && !l->busy) {
-                int fd = accept4(l->source.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                struct vsock_address peer = {
+                        0
+                }; /* of a unix socket: cut off, and not looked at */
+                socklen_t len = sizeof(peer);
+                int fd = accept4(l->source.fd, (struct sockaddr *)&peer, &len,
+                                 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
                 if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
                         continue;
@@ -92,7 +92,7 @@ static void accept_all(struct listener *l)
                         listen_vsock();
                         return;
                 }
-                if (!from_host(l, fd)) {
+                if (!from_host(l, &peer)) {
                         log_warn("refused a connection that is not the host's");
                         close(fd);
                 } else if (session_count() >= SESSION_MAX) {
@@ -207,6 +207,7 @@ int serve(void)
                 log_error("cannot watch events: %s", strerror(errno));
                 return 1;
         }
+        child_raise_limits();
         for (size_t i = 0; i < options.n_sockets; i++)
                 if (!listen_unix(&stand_ins[n++], options.sockets[i], SESSION_STREAM))
                         return 1;

@@ -23,7 +23,11 @@
 #define QUEUE_MAX_MS 50
 
 /* An agent that has the port open answers within this; then the port is tried anew. */
-#define SYNC_MS 5000
+#define SYNC_MS       5000
+/* The first wait for an answer on a serial port. A guest that misses the moment between the last
+ * host and this one, because a command that reads nothing held up its input, notices a second one.
+ */
+#define SYNC_FIRST_MS 1000
 
 /* Longest "OK <port>\n". */
 #define REPLY_MAX 32
@@ -315,10 +319,11 @@ static void drop(struct attempt *a)
 static int try_until(struct attempt *a, bool want_greeting, int64_t end, struct cc_err *err)
 {
         int64_t pause = RETRY_MIN_MS;
+        int64_t patience = a->peer->carrier == AGENT_SERIAL ? SYNC_FIRST_MS : SYNC_MS;
 
         for (;;) {
                 struct cc_err why = CC_ERR_INIT;
-                int64_t sync = cc_monotonic() + SYNC_MS * CC_NSEC_PER_MSEC;
+                int64_t sync = cc_monotonic() + patience * CC_NSEC_PER_MSEC;
                 int64_t until;
                 int r;
 
@@ -340,6 +345,7 @@ static int try_until(struct attempt *a, bool want_greeting, int64_t end, struct 
                 if (r < 0 && r != -CC_TIMEOUT)
                         return r;
                 pause = pause * 2 < RETRY_MAX_MS ? pause * 2 : RETRY_MAX_MS;
+                patience = patience * 2 < SYNC_MS ? patience * 2 : SYNC_MS;
         }
 }
 

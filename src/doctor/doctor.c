@@ -71,6 +71,14 @@ void doctor_say(struct doctor *d, enum doctor_verdict verdict, const char *hint,
         };
 }
 
+void doctor_report_move(struct doctor_report *from, struct doctor_report *to)
+{
+        for (size_t i = 0; i < from->n; i++)
+                from->count[from->v[i].verdict]++;
+        *to = *from;
+        *from = (struct doctor_report){ 0 };
+}
+
 static bool all_pass(const struct doctor_report *r, size_t first)
 {
         for (size_t i = first; i < r->n; i++)
@@ -138,14 +146,13 @@ int doctor_run(const struct config *config, const struct doctor_options *options
 
         if (r < 0)
                 return r;
+        if (options->fetch)
+                doctor_upgrade(&d, options->fetch);
         for (size_t i = 0; i < CC_ARRAY_LEN(checks); i++) {
                 if (cc_interrupted())
                         return cc_fail(err, CC_CANCELED, "interrupted");
                 run_check(&d, &checks[i]);
         }
-        for (size_t i = 0; i < report.n; i++)
-                report.count[report.v[i].verdict]++;
-        *ret = report;
-        report = (struct doctor_report){ 0 };
+        doctor_report_move(&report, ret);
         return 0;
 }

@@ -34,9 +34,22 @@ struct doctor_report {
 void doctor_report_clear(struct doctor_report *r); /* also the cleanup function */
 #define DOCTOR_REPORT CC_CLEANUP(doctor_report_clear)
 
+/* How files come from elsewhere: the image module's operations (image/module.h). */
+struct doctor_fetch {
+        int (*download)(const char *url, const char *sha256, int64_t max, const char *dest,
+                        struct cc_err *err);
+        int (*unpack)(const char *archive, const char *name, int64_t max, const char *dest,
+                      struct cc_err *err);
+        int (*digest)(const char *path, char ret[65], struct cc_err *err);
+};
+
 struct doctor_options {
         bool fix;           /* cure what can be cured; running it again changes nothing more */
         const char *subnet; /* of the network list that fix writes; "" 10.88.0.0/16 */
+        /* Install programs first, from the address `mirror`, each with its SHA-256 in the file
+         * `pins`, into `bin_dir`. `fetch` NULL: not. */
+        const struct doctor_fetch *fetch;
+        const char *mirror, *pins, *bin_dir;
 };
 
 /*
@@ -46,6 +59,12 @@ struct doctor_options {
  */
 int doctor_run(const struct config *config, const struct doctor_options *options,
                struct doctor_report *ret, struct cc_err *err);
+
+/* The same for one VM: its record, process, control socket, console, disks, namespace and NICs
+ * against each other. Changes nothing, takes no lock, also while the VM is worked on. NOT_FOUND and
+ * AMBIGUOUS as every verb. */
+int doctor_vm(const struct config *config, const char *ref, struct doctor_report *ret,
+              struct cc_err *err);
 
 /* Can files in this directory share blocks (FICLONE): 1 yes, 0 no, -1 cannot be told (it does not
  * exist, or may not be written). Leaves no trace. */

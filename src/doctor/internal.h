@@ -28,6 +28,9 @@ struct doctor_check {
 void doctor_say(struct doctor *d, enum doctor_verdict verdict, const char *hint, const char *fmt,
                 ...) CC_PRINTF(4, 5);
 
+/* Hand a finished report over, counted. */
+void doctor_report_move(struct doctor_report *from, struct doctor_report *to);
+
 /* ---- drivers.c ---- */
 void doctor_drivers(struct doctor *d);
 void doctor_kvm(struct doctor *d);
@@ -64,3 +67,6 @@ int doctor_forward_fix(struct doctor *d, struct cc_err *err);
 /* ---- store.c ---- */
 void doctor_store(struct doctor *d);
 void doctor_consistency(struct doctor *d);
+
+/* ---- upgrade.c ---- */
+void doctor_upgrade(struct doctor *d, const struct doctor_fetch *how);

@@ -54,5 +54,11 @@ struct image_module {
 
         /* SHA-256 of a file as lower-case hex. */
         int (*digest)(const char *path, char ret[65], struct cc_err *err);
+
+        /* Files that are no images: tool_download() and tool_unpack() of pull/tool.h. */
+        int (*download)(const char *url, const char *sha256, int64_t max, const char *dest,
+                        struct cc_err *err);
+        int (*unpack)(const char *archive, const char *name, int64_t max, const char *dest,
+                      struct cc_err *err);
 };
 /* The module exports `const struct image_module cocoon_module_image`. */

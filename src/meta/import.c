@@ -164,10 +164,12 @@ static int put_aside(const struct meta_import_args *args, const json_t *source, 
                 r = cc_json_str(source, "aside", &aside, err);
         if (r == 0)
                 r = cc_json_str(source, "sha256", &sha256, err);
-        if (r == 0 && (!path || !aside || !sha256))
-                r = cc_fail(err, CC_INVALID, "the import's manifest is incomplete");
-        if (r < 0 || !cc_exists(path))
+        if (r < 0)
                 return r;
+        if (!path || !aside || !sha256)
+                return cc_fail(err, CC_INVALID, "the import's manifest is incomplete");
+        if (!cc_exists(path))
+                return 0;
         r = args->digest(path, now, err);
         if (r == 0 && strcmp(now, sha256) != 0)
                 r = cc_fail(err, CC_CONFLICT,

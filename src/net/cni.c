@@ -359,6 +359,42 @@ static int orphans(const struct net_env *env, struct cc_strv *ret, struct cc_err
         return r;
 }
 
+struct teller {
+        net_say_fn say;
+        void *ctx;
+        size_t index;
+};
+
+static void tell(void *ctx, bool well, const char *text)
+{
+        struct teller *t = ctx;
+
+        t->say(t->ctx, t->index, well, text);
+}
+
+static int inspect(const struct net_env *env, const struct vm_record *vm, bool live, net_say_fn say,
+                   void *ctx, struct cc_err *err)
+{
+        int r = 0;
+
+        (void)env;
+        for (size_t i = 0; i < vm->network_configs.len && r == 0; i++) {
+                const struct nic *nic = vm_nic(vm, i);
+                struct teller t = { say, ctx, i };
+                const struct wire_view view = {
+                        .netns = vm_netns_path(vm),
+                        .vm_id = vm->id,
+                        .mac = nic->mac,
+                        .index = i,
+                        .num_queues = nic->num_queues,
+                        .live = live,
+                };
+
+                r = wire_inspect(&view, tell, &t, err);
+        }
+        return r;
+}
+
 const struct net_provider net_provider_cni = {
         .name = CNI_BACKEND,
         .caps = NET_CAP_NETNS | NET_CAP_PUBLISH,
@@ -372,5 +408,6 @@ const struct net_provider net_provider_cni = {
         .unquiesce = unquiesce,
         .reclaim = reclaim,
         .set_mac = set_mac,
+        .inspect = inspect,
         .orphans = orphans,
 };

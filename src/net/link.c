@@ -76,10 +76,27 @@ static void put_u32(struct nl_msg *msg, int type, uint32_t v)
         put(msg, type, &v, sizeof(v));
 }
 
+/* Kind, and what only that kind has. */
+static void decode_info(struct nlattr *linkinfo, struct net_link *ret)
+{
+        struct nlattr *info[IFLA_INFO_MAX + 1];
+        struct nlattr *tun[IFLA_TUN_MAX + 1];
+
+        if (nla_parse_nested(info, IFLA_INFO_MAX, linkinfo, NULL) < 0 || !info[IFLA_INFO_KIND])
+                return;
+        nla_strlcpy(ret->kind, info[IFLA_INFO_KIND], sizeof(ret->kind));
+        if (!cc_streq(ret->kind, "tun") || !info[IFLA_INFO_DATA] ||
+            nla_parse_nested(tun, IFLA_TUN_MAX, info[IFLA_INFO_DATA], NULL) < 0)
+                return;
+        if (!tun[IFLA_TUN_MULTI_QUEUE] || !nla_get_u8(tun[IFLA_TUN_MULTI_QUEUE]))
+                ret->queues = 1; /* the kernel counts only where there may be several */
+        else if (tun[IFLA_TUN_NUM_QUEUES])
+                ret->queues = nla_get_u32(tun[IFLA_TUN_NUM_QUEUES]);
+}
+
 static bool decode(struct nlmsghdr *h, struct net_link *ret)
 {
         struct nlattr *tb[IFLA_MAX + 1];
-        struct nlattr *info[IFLA_INFO_MAX + 1];
         const struct ifinfomsg *m;
 
         if (h->nlmsg_type != RTM_NEWLINK || nlmsg_parse(h, sizeof(*m), tb, IFLA_MAX, NULL) < 0 ||
@@ -100,10 +117,8 @@ static bool decode(struct nlmsghdr *h, struct net_link *ret)
                 (void)snprintf(ret->mac, sizeof(ret->mac), "%02x:%02x:%02x:%02x:%02x:%02x", b[0],
                                b[1], b[2], b[3], b[4], b[5]);
         }
-        if (tb[IFLA_LINKINFO] &&
-            nla_parse_nested(info, IFLA_INFO_MAX, tb[IFLA_LINKINFO], NULL) == 0 &&
-            info[IFLA_INFO_KIND])
-                nla_strlcpy(ret->kind, info[IFLA_INFO_KIND], sizeof(ret->kind));
+        if (tb[IFLA_LINKINFO])
+                decode_info(tb[IFLA_LINKINFO], ret);
         return true;
 }
 

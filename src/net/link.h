@@ -18,9 +18,10 @@ struct net_link {
         unsigned flags;    /* IFF_* */
         uint32_t mtu;
         char name[IFNAMSIZ];
-        char mac[18];   /* "" when it has none */
-        char kind[16];  /* "bridge", "veth", "tun"; "" for hardware */
-        char alias[64]; /* the start of it */
+        char mac[18];    /* "" when it has none */
+        char kind[16];   /* "bridge", "veth", "tun"; "" for hardware */
+        char alias[64];  /* the start of it */
+        uint32_t queues; /* of a TAP: pairs that are open */
 };
 
 /* Look a device up by name. CC_NOT_FOUND: `network device NAME does not exist`. */

@@ -33,6 +33,9 @@ struct net_spec {
         const struct nic *existing; /* the recorded NIC when recovering, else NULL */
 };
 
+/* One finding about NIC `index`. */
+typedef void (*net_say_fn)(void *ctx, size_t index, bool well, const char *text);
+
 struct net_provider {
         const char *name; /* written to net_backend */
         unsigned caps;
@@ -74,6 +77,10 @@ struct net_provider {
         /* Optional. Give the host's end of NIC `index` another MAC. NULL: the host has none. */
         int (*set_mac)(const struct net_env *env, const struct vm_record *vm, size_t index,
                        const char *mac, struct cc_err *err);
+        /* Optional. What the host has for each recorded NIC, one line per thing; `live`: the VM
+         * runs. An error only when nothing can be told. */
+        int (*inspect)(const struct net_env *env, const struct vm_record *vm, bool live,
+                       net_say_fn say, void *ctx, struct cc_err *err);
         /* Optional. Append the IDs of VMs, whole or their first 8 characters, that things of this
          * provider on the host are named after; whether the VMs exist is for the caller to know. */
         int (*orphans)(const struct net_env *env, struct cc_strv *ret, struct cc_err *err);

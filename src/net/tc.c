@@ -113,3 +113,64 @@ int tc_connect(struct nl_sock *sk, int a, int b, struct cc_err *err)
                 r = rtnl_talk(sk, tc_redirect_msg(b, a), "add traffic redirect", err);
         return r;
 }
+
+struct redirects {
+        int index, to;
+        unsigned n;
+};
+
+/* The target of one action, 0 if it is no redirect. */
+static int target_of(struct nlattr *action)
+{
+        struct nlattr *act[TCA_ACT_MAX + 1];
+        struct nlattr *opt[TCA_MIRRED_MAX + 1];
+        const struct tc_mirred *parms;
+
+        if (nla_parse_nested(act, TCA_ACT_MAX, action, NULL) < 0 || !act[TCA_ACT_KIND] ||
+            nla_strcmp(act[TCA_ACT_KIND], "mirred") != 0 || !act[TCA_ACT_OPTIONS] ||
+            nla_parse_nested(opt, TCA_MIRRED_MAX, act[TCA_ACT_OPTIONS], NULL) < 0 ||
+            !opt[TCA_MIRRED_PARMS] || nla_len(opt[TCA_MIRRED_PARMS]) < (int)sizeof(*parms))
+                return 0;
+        parms = nla_data(opt[TCA_MIRRED_PARMS]);
+        return parms->eaction == TCA_EGRESS_REDIR ? (int)parms->ifindex : 0;
+}
+
+static void take_filter(void *ctx, struct nlmsghdr *h)
+{
+        struct redirects *r = ctx;
+        struct nlattr *tb[TCA_MAX + 1];
+        struct nlattr *u32[TCA_U32_MAX + 1];
+        struct nlattr *action;
+        const struct tcmsg *m;
+        int left;
+
+        if (h->nlmsg_type != RTM_NEWTFILTER || nlmsg_parse(h, sizeof(*m), tb, TCA_MAX, NULL) < 0)
+                return;
+        m = nlmsg_data(h);
+        if (m->tcm_ifindex != r->index || !tb[TCA_KIND] || nla_strcmp(tb[TCA_KIND], "u32") != 0 ||
+            !tb[TCA_OPTIONS] || nla_parse_nested(u32, TCA_U32_MAX, tb[TCA_OPTIONS], NULL) < 0 ||
+            !u32[TCA_U32_ACT])
+                return;
+        nla_for_each_nested(action, u32[TCA_U32_ACT], left)
+        {
+                int to = target_of(action);
+
+                if (to && r->n++ == 0)
+                        r->to = to;
+        }
+}
+
+int tc_redirected(struct nl_sock *sk, int index, int *ret_to, unsigned *ret_n, struct cc_err *err)
+{
+        struct redirects found = { .index = index };
+        const struct tcmsg m = { .tcm_family = AF_UNSPEC,
+                                 .tcm_ifindex = index,
+                                 .tcm_parent = INGRESS_HANDLE };
+        int r = rtnl_dump(sk, RTM_GETTFILTER, &m, sizeof(m), take_filter, &found, err);
+
+        if (r < 0)
+                return r;
+        *ret_to = found.to;
+        *ret_n = found.n;
+        return 0;
+}

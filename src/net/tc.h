@@ -17,3 +17,7 @@ int tc_noqueue(struct nl_sock *sk, int index, struct cc_err *err);
 /* Everything that arrives on one of two devices leaves by the other. Earlier filters of both are
  * replaced. */
 int tc_connect(struct nl_sock *sk, int a, int b, struct cc_err *err);
+
+/* Where what arrives on a device is sent: the index of the other one, 0 without a redirect, the
+ * first one if there are several. *ret_n: how many there are. */
+int tc_redirected(struct nl_sock *sk, int index, int *ret_to, unsigned *ret_n, struct cc_err *err);

@@ -43,3 +43,14 @@ int wire_set_up(const char *netns, size_t n, bool up, struct cc_err *err);
 
 /* 0 when the namespace holds eth<i> and the TAP of every index below n; CC_NOT_FOUND else. */
 int wire_verify(const char *netns, const char *vm_id, size_t n, struct cc_err *err);
+
+/* How one NIC is wired, for the doctor: one line per thing, well or not. `live`: a VMM is to have
+ * opened its queues. Changes nothing. */
+struct wire_view {
+        const char *netns, *vm_id, *mac;
+        size_t index;
+        int64_t num_queues;
+        bool live;
+};
+typedef void (*wire_say_fn)(void *ctx, bool well, const char *text);
+int wire_inspect(const struct wire_view *v, wire_say_fn say, void *ctx, struct cc_err *err);

@@ -45,11 +45,7 @@ void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, 
 
 /* ---- present.c ---- */
 
-/* The live VMM of a record, or -CC_NOT_FOUND without text. A recorded process identity must match;
- * without one the command line decides. */
-int vm_find_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret);
-
-/* The same for verbs that act on the answer: 1 live, 0 not live, negative when nobody can tell. */
+/* vm_find_live() for verbs that act on the answer: 1 live, 0 not live, negative when nobody can tell. */
 int vm_is_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret,
                struct cc_err *err);
 

@@ -97,6 +97,10 @@ void vm_present(const struct config *c, struct vm_record *vm);
 /* The same, and the handle of the live VMM; *ret is left alone when there is none. */
 void vm_present_proc(struct vm_record *vm, struct vm_proc *ret);
 
+/* The live VMM of a record, or -CC_NOT_FOUND without text. A recorded process identity must match;
+ * without one the command line decides. */
+int vm_find_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret);
+
 /* Name of the console socket in every VM's run dir. */
 #define VM_CONSOLE_SOCKET "console.sock"
 

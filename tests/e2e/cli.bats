@@ -90,7 +90,7 @@ fails()
 	fails 'invalid --memory "x": invalid size: '"'x'" vm run --memory x img
 	fails '--bridge and --network are mutually exclusive' vm run --bridge b --network n img
 	fails '--data-disk: size= required' vm run --pull never --data-disk name=a img
-	fails '--rm requires --attach' vm run --rm img
+	fails '--rm requires --attach or a command behind --' vm run --rm img
 	fails '--event and --watch are mutually exclusive' vm status --event --watch
 	fails '--watch draws a table; use --event --format json' vm status --watch --format json
 	fails '--format "id" is invalid: want "table" or "json"' vm status --event --format id

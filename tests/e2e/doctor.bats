@@ -8,6 +8,7 @@ setup()
 {
 	cocoon_setup
 	need jq sqlite3
+	PROGRAM=$COCOON
 	with_net
 	# What would change the machine itself goes to a log.
 	mkdir -p "$T/bin"
@@ -213,4 +214,81 @@ tree()
 	run -1 cocoon doctor --fix --subnet 10.88.0.1/16
 	[[ $output == *"bits are set behind the prefix"* ]]
 	[ ! -e "$T/root" ]
+}
+
+# The driver's double; with_net has replaced the program beside which it lies.
+with_double()
+{
+	COCOON=$PROGRAM with_driver
+}
+
+examine()
+{
+	run --separate-stderr cocoon doctor vm "$@" -o json
+	jq -e .summary <<<"$output" >/dev/null
+}
+
+@test "doctor vm: a VM that is well, running and stopped, on the built-in network" {
+	export COCOON_TEST_DRIVER=cloud-hypervisor
+	with_tiny tiny
+	with_double
+	cocoon vm run --name v --memory 512M --cpu 2 --nics 2 tiny
+	examine v
+	[ "$(jq -c .summary <<<"$output" | jq .fail)" -eq 0 ]
+	[ "$(lines record pass)" = "v ($(field v .id)), cloud-hypervisor, running" ]
+	[ "$(lines process pass)" = "$(field v .pid) is its VMM" ]
+	[ "$(lines socket pass)" = "the VMM answers, the guest is running" ]
+	[ "$(lines console pass)" = "its relay answers" ]
+	[ "$(lines nics pass)" = "the machine has the 2 recorded" ]
+	[[ $(lines network pass) == *"NIC 1: eth1 has the recorded MAC"* ]]
+	[[ $(lines network pass) == *"NIC 0: eth0 is passed on to tap"* ]]
+	[ "$(lines network pass | grep -c 'is passed on to')" -eq 4 ]
+	cocoon vm stop --force v
+	examine v
+	[ "$status" -eq 0 ]
+	[ "$(lines process pass)" = "none, as recorded" ]
+	run -1 cocoon doctor vm nobody
+	[[ $output == *"vm nobody: vm not found"* ]]
+	run -1 cocoon doctor vm v --fix
+	run -1 cocoon doctor nonsense
+}
+
+@test "doctor vm: each thing that is broken is named" {
+	local ns id tap
+
+	export COCOON_TEST_DRIVER=cloud-hypervisor
+	with_tiny tiny
+	with_double
+	cocoon vm run --name v --memory 512M --cpu 2 --nics 2 tiny
+	id=$(field v .id)
+	ns=cocoon-$id
+	tap=tap${id:0:8}
+	in_net ip -n "$ns" link set eth0 down
+	in_net ip -n "$ns" link set eth0 address 02:00:00:00:00:99
+	in_net ip -n "$ns" addr add 10.9.9.9/24 dev eth0
+	in_net ip -n "$ns" link set "$tap-0" mtu 1400
+	in_net tc -n "$ns" qdisc del dev eth0 ingress
+	in_net ip -n "$ns" link del "$tap-1"
+	rm "$T/run/cloudhypervisor/$id/cow.raw"
+	examine v
+	[ "$status" -eq 1 ]
+	[[ $(lines network fail) == *"NIC 0: eth0 has the MAC 02:00:00:00:00:99, recorded is "* ]]
+	[[ $(lines network fail) == *"NIC 0: eth0 holds an IP address in the namespace"* ]]
+	[[ $(lines network fail) == *"eth0 has MTU 1500, $tap-0 has 1400"* ]]
+	[[ $(lines network fail) == *"NIC 0: eth0 is down"* ]]
+	[[ $(lines network fail) == *"NIC 0: nothing that arrives on eth0 is passed on to $tap-0"* ]]
+	[[ $(lines network fail) == *"network device $tap-1 does not exist"* ]]
+	[[ $(lines disks fail) == *"cow.raw (cow) is missing or empty"* ]]
+	kill -9 "$(field v .pid)"
+	wait_for 10 process_gone
+	sqlite3 "$T/root/meta/meta.db" "UPDATE vms SET data = json_set(data, '$.restore_pending', json('{\"phase\":\"swapping\"}'))"
+	examine v
+	[ "$status" -eq 1 ]
+	[ "$(lines process fail)" = "recorded as running, but its process is gone" ]
+	[[ $(lines record warn) == *"a restore was interrupted (swapping)"* ]]
+}
+
+process_gone()
+{
+	[ "$(field v .state)" = "stopped (stale)" ]
 }

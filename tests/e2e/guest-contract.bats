@@ -57,6 +57,34 @@ power_off()
 	guest_exited
 }
 
+@test "the agent answers on its serial port, and again after it was killed" {
+	local first
+	boot --agent --append "cocoon.hostname=talker"
+	ready talker 5 none
+
+	guest_agent '{"type":"ping"}'
+	[[ $GUEST_FRAMES = '{"type":"pong","uptime_ms":'* ]]
+	guest_agent_sh 'cat /etc/hostname; exit 7'
+	[ "$GUEST_OUTPUT" = talker ]
+	[[ $GUEST_FRAMES = *'{"type":"exit","exit_code":7}'* ]]
+	guest_agent_sh 'echo $PATH; cat; ls /dev/virtio-ports 2>/dev/null'
+	[ "$GUEST_OUTPUT" = /sbin:/usr/sbin:/bin:/usr/bin ]
+
+	guest_agent_sh 'cat /etc/machine-id'
+	first=$GUEST_OUTPUT
+	guest_agent '{"type":"reseed","data":"c29tZXRoaW5n","regen_machine_id":true}'
+	[ "$GUEST_FRAMES" = '{"type":"exit"}'$'\n' ]
+	guest_agent_sh 'cat /etc/machine-id'
+	[[ $GUEST_OUTPUT =~ ^[0-9a-f]{32}$ ]]
+	[ "$GUEST_OUTPUT" != "$first" ]
+
+	guest_agent_sh 'kill -9 $(pidof cocoon-agent); sleep 100'
+	[[ $GUEST_FRAMES = *'{"type":"error","message":"the agent has just been started"}'* ]]
+	guest_agent_sh 'pidof sleep || echo none'
+	[ "$GUEST_OUTPUT" = none ]
+	power_off
+}
+
 @test "DHCP on one NIC, hostname, whiteouts, HTTP, power button" {
 	local port=$((20000 + RANDOM % 20000))
 	boot --nic "hostfwd=tcp:127.0.0.1:$port-:80" --append "cocoon.hostname=web1 cocoon.later=x"

@@ -73,17 +73,19 @@ ask()
 # Every row of "Refused" against the driver COCOON_TEST_DRIVER, whose column has the heading $1.
 check_driver()
 {
-	local column bad=0 what how said
+	local column bad=0 what how said pci=()
 
 	with_driver
 	with_tiny tiny
 	[ -f "$COCOON_TEST_CACHE/tiny-cloud.qcow2" ] || skip "needs the tiny cloud image (os-image/tiny-cloud)"
 	cocoon image import cloud "$COCOON_TEST_CACHE/tiny-cloud.qcow2"
-	cocoon vm run --name v --memory 512M --nics 0 tiny
-	cocoon snapshot save --name s v || true
 	truncate -s 1M "$T/disk"
 	column=$(table Refused | head -n 1 | tr '\t' '\n' | grep -nx "$1" | cut -d: -f1)
 	[ -n "$column" ]
+	# Where it is a choice, hot-plug needs it.
+	[ "$(table Refused | awk -F'\t' -v c="$column" '$2 == "`--pci`" { print $c }')" = no ] || pci=(--pci)
+	cocoon vm run --name v --memory 512M --nics 0 "${pci[@]}" tiny
+	cocoon snapshot save --name s v || true
 	[ "$(table Refused | wc -l)" -gt 10 ]
 	while IFS= read -r row; do
 		what=$(cut -f1 <<<"$row")

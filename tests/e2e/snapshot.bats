@@ -163,7 +163,7 @@ goes_on()
 	sum=$(sha256sum "$T/root/snapshot/localfile/$(snap base .id)/memory.bin")
 	pids=()
 	for i in $(seq 10); do
-		cocoon vm clone --name "c$i" base >"$T/hints.$i" 2>"$T/err.$i" &
+		cocoon vm clone --no-guest-setup --name "c$i" base >"$T/hints.$i" 2>"$T/err.$i" &
 		pids+=($!)
 	done
 	for pid in "${pids[@]}"; do
@@ -192,7 +192,7 @@ goes_on()
 	grep -q "^MACAddress=$(vm c1 '.network_configs[0].mac')\$" "$T/hints.1"
 	[ "$sum" = "$(sha256sum "$T/root/snapshot/localfile/$(snap base .id)/memory.bin")" ]
 	# Without a name.
-	run -0 --separate-stderr cocoon vm clone -o json base
+	run -0 --separate-stderr cocoon vm clone --no-guest-setup -o json base
 	[ "$(jq -r .config.name <<<"$output")" = "cocoon-clone-$(jq -r '.id[0:8]' <<<"$output")" ]
 	[ "$(jq '.hints | length' <<<"$output")" -gt 3 ]
 }
@@ -332,6 +332,40 @@ j()
 		jq --arg n "$1" --argjson s "$(stat -c %s "$1")" '(.files[] | select(.name == $n)).size = $s' \
 			snapshot.json >snapshot.json.new && mv snapshot.json.new snapshot.json
 	fi
+}
+
+@test "a missing base image: said, and fetched by its digest with --pull, whatever its tag names by now" {
+	need docker-registry skopeo
+	with_registry
+	registry_push "$(tiny)" vm/tiny:1
+	cocoon image pull "$REGISTRY/vm/tiny:1"
+	cocoon vm run --name a --memory 512M --network user "$REGISTRY/vm/tiny:1"
+	wait_console a 'cocoon-tiny ready'
+	ask a 'echo of-a >/root/d; sync'
+	cocoon snapshot save --name one a
+	cocoon snapshot export one -o "$T/one.tar"
+	cocoon vm rm --force a
+	skopeo copy -q --dest-tls-verify=false --format v2s2 "oci-archive:$(tiny)" "docker://$REGISTRY/vm/tiny:1"
+	digest=$(snap one .image_digest)
+	[ "$(skopeo inspect --tls-verify=false "docker://$REGISTRY/vm/tiny:1" | jq -r .Digest)" != "$digest" ]
+
+	other snapshot import "$T/one.tar"
+	run -1 other vm clone --name c one
+	[[ $output == *"of image $REGISTRY/vm/tiny:1 is missing"*'--pull'* ]]
+	[ -z "$(other vm list -q)" ]
+	[ -z "$(ls "$T/run2/qemu" 2>/dev/null)" ]
+	other vm clone --name c --pull one >/dev/null
+	[ "$(other image list -o json | jq -r '.[].id')" = "$digest" ]
+	COCOON_ROOT_DIR=$T/root2 COCOON_RUN_DIR=$T/run2 COCOON_LOG_DIR=$T/log2 run -0 ask c 'cat /root/d'
+	[ "$output" = of-a ]
+	# What cannot be fetched is a warning, and the clone fails as before.
+	other vm rm --force c
+	rm -rf "$T/root2"
+	registry_stop
+	other snapshot import "$T/one.tar"
+	run -1 other vm clone --pull --name c one
+	[[ $output == *'pull base image:'*'is missing'* ]]
+	[ -z "$(other vm list -q)" ]
 }
 
 @test "refusals: flags that do not exist, wrong states, names, references, use" {

@@ -102,7 +102,9 @@ const struct cmd cmd_vm_net = {
         .long_help =
                 "NICs are added behind the last one and removed from the last one, each with "
                 "its address and host plumbing. A removal waits up to 30 seconds for the guest "
-                "to release the device; one that does not fails, and can be repeated.",
+                "to release the device; one that does not fails, and can be repeated. Where the "
+                "machine does not tell the guest (Firecracker, with --pci), what to run in it is "
+                "printed.",
         .examples = "cocoon vm net web-1 --nics 2\ncocoon vm net web-1 --nics 0 -o json\n",
         .opts = groups,
         .size = sizeof(struct options),

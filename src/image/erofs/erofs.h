@@ -42,6 +42,10 @@ struct erofs_writer_args {
         const char *temp_dir; /* for unlinked temporary files */
         uint64_t max_bytes;   /* sum of file sizes; 0: unlimited */
         uint64_t max_entries; /* 0: EROFS_MAX_ENTRIES_DEFAULT */
+        /* May be NULL. While finish() runs: the first `bytes` of the file will not change any
+         * more. They ascend to the size of the image. */
+        void (*settled)(void *ctx, uint64_t bytes);
+        void *settled_ctx;
 };
 
 struct erofs_stats {

@@ -6,7 +6,7 @@
  *   2. decide which attributes are shared (used by two or more inodes)
  *   3. give directories their blocks
  *   4. give every inode its place; one with an inline tail never crosses a block
- *   5. write directory blocks, shared attributes, inodes, and last the superblock
+ *   5. write the superblock, directory blocks, shared attributes, inodes
  *
  * A directory is always made after the one it is in, and never moves, so one pass in order of
  * arrival sees every directory before those below it. (A file may be older than the directory of a
@@ -416,6 +416,26 @@ static int write_superblock(struct layout *l, const uint8_t uuid[16], uint64_t b
         return output_write_at(l->w->out.fd, block, sizeof(block), 0, err);
 }
 
+/* With every place given away the superblock is known, and all before the directories final. The
+ * size comes first: what is still to be written reads as zeros then, as what never will. */
+static int write_head(struct layout *l, const uint8_t uuid[16], uint64_t blocks, struct cc_err *err)
+{
+        struct output *o = &l->w->out;
+        int r = output_flush(o, err);
+
+        if (r < 0)
+                return r;
+        if (cc_sys.ftruncate(o->fd, (off_t)(blocks * EROFS_BLOCK)) < 0)
+                return cc_fail_errno(err, errno, "set size of image");
+        r = write_superblock(l, uuid, blocks, err);
+        if (r < 0 || !l->w->settled)
+                return r;
+        o->written = l->w->settled;
+        o->written_ctx = l->w->settled_ctx;
+        o->written(o->written_ctx, o->base);
+        return 0;
+}
+
 int erofs_write_metadata(struct erofs_writer *w, const uint8_t uuid[16], struct erofs_stats *ret,
                          struct cc_err *err)
 {
@@ -433,7 +453,9 @@ int erofs_write_metadata(struct erofs_writer *w, const uint8_t uuid[16], struct 
         blocks = l.meta_block + (l.meta_size + EROFS_BLOCK - 1) / EROFS_BLOCK;
         if (blocks >= UINT32_MAX || l.inodes >= UINT32_MAX)
                 return cc_fail(err, CC_INVALID, "image would exceed 16 TiB");
-        r = write_dirs(&l, err);
+        r = write_head(&l, uuid, blocks, err);
+        if (r == 0)
+                r = write_dirs(&l, err);
         if (r == 0)
                 r = write_shared(&l, err);
         if (r == 0)
@@ -442,12 +464,10 @@ int erofs_write_metadata(struct erofs_writer *w, const uint8_t uuid[16], struct 
                 r = output_flush(&w->out, err);
         if (r < 0)
                 return r;
-        if (cc_sys.ftruncate(w->out.fd, (off_t)(blocks * EROFS_BLOCK)) < 0)
-                return cc_fail_errno(err, errno, "set size of image");
-        r = write_superblock(&l, uuid, blocks, err);
-        if (r == 0)
-                *ret = (struct erofs_stats){ .bytes = blocks * EROFS_BLOCK,
-                                             .inodes = l.inodes,
-                                             .entries = w->tree.entries };
-        return r;
+        if (w->settled)
+                w->settled(w->settled_ctx, blocks * EROFS_BLOCK);
+        *ret = (struct erofs_stats){ .bytes = blocks * EROFS_BLOCK,
+                                     .inodes = l.inodes,
+                                     .entries = w->tree.entries };
+        return 0;
 }

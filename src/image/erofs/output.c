@@ -44,9 +44,13 @@ int output_write_at(int fd, const uint8_t *data, size_t n, uint64_t at, struct c
 static int put(struct output *o, const uint8_t *data, size_t n, struct cc_err *err)
 {
         uint64_t at = o->base;
+        int r;
 
         o->base += n;
-        return output_write_at(o->fd, data, n, at, err);
+        r = output_write_at(o->fd, data, n, at, err);
+        if (r == 0 && o->written)
+                o->written(o->written_ctx, o->base);
+        return r;
 }
 
 int output_flush(struct output *o, struct cc_err *err)

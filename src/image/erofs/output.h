@@ -11,6 +11,9 @@ struct output {
         uint64_t base; /* file offset of buf[0] */
         size_t len;
         uint8_t *buf;
+        /* Told how far the file is written, if not NULL. */
+        void (*written)(void *ctx, uint64_t pos);
+        void *written_ctx;
 };
 
 void output_init(struct output *o, int fd);

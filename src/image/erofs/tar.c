@@ -32,6 +32,8 @@ struct tar {
         const uint8_t *chunk;
         size_t chunk_len;
         uint64_t chunk_at;
+        bool ended; /* no more of them */
+        bool cut;   /* the archive, behind the data of its last member */
 
         /* The headers of the entry that is being read: where they begin, and those of them that
          * lie before the chunk. */
@@ -71,6 +73,7 @@ static la_ssize_t read_source(struct archive *a, void *ctx, const void **ret)
         t->chunk_at += t->chunk_len;
         t->chunk = *ret;
         t->chunk_len = n;
+        t->ended = n == 0;
         return (la_ssize_t)n;
 }
 
@@ -150,8 +153,10 @@ static int add_marker(struct tar *t, const char *path, enum marker marker)
         return erofs_writer_whiteout(t->w, dir, name + strlen(".wh."), t->err);
 }
 
-static int add_data(struct tar *t)
+static int add_data(struct tar *t, uint64_t size)
 {
+        uint64_t done = 0;
+
         for (;;) {
                 const void *data;
                 size_t n;
@@ -160,6 +165,12 @@ static int add_data(struct tar *t)
 
                 if (r == ARCHIVE_EOF)
                         return 0;
+                /* Only the last block's padding is missing: some tools end their layers so, and
+                 * container runtimes take them. */
+                if (r != ARCHIVE_OK && r != ARCHIVE_WARN && t->ended && done == size) {
+                        t->cut = true;
+                        return 0;
+                }
                 if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
                         return damaged(t, "data");
                 if (off < 0)
@@ -167,6 +178,7 @@ static int add_data(struct tar *t)
                 r = n ? erofs_writer_data(t->w, data, n, (uint64_t)off, t->err) : 0;
                 if (r < 0)
                         return r;
+                done = (uint64_t)off + n;
         }
 }
 
@@ -256,7 +268,7 @@ static int add_entry(struct tar *t, struct archive_entry *ae, const char *path)
         /* A hard link may carry data in old formats; the first name's data is what counts. */
         if (r < 0 || e.hardlink || !S_ISREG(e.mode))
                 return r;
-        return add_data(t);
+        return add_data(t, e.size);
 }
 
 static bool known_type(const struct tar *t, struct archive_entry *ae)
@@ -356,6 +368,8 @@ static int read_all(struct tar *t)
                         r = one_entry(t, ae);
                 if (r < 0)
                         return r;
+                if (t->cut)
+                        break;
                 /* What nobody read of it; the next headers begin behind. */
                 if (archive_read_data_skip(t->a) < ARCHIVE_WARN)
                         return damaged(t, "data");

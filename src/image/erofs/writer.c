@@ -23,6 +23,8 @@ int erofs_writer_open(const struct erofs_writer_args *args, struct erofs_writer 
         output_init(&w->spool, spool);
         output_init(&w->out, args->fd);
         w->max_bytes = args->max_bytes;
+        w->settled = args->settled;
+        w->settled_ctx = args->settled_ctx;
         *ret = TAKE_PTR(w);
         return output_zero(&(*ret)->out, EROFS_BLOCK, err);
 }

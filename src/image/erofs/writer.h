@@ -9,6 +9,8 @@ struct erofs_writer {
         struct output out;   /* the image from block 1 on */
         struct output spool; /* last partial blocks, in order of arrival */
         uint64_t max_bytes, bytes;
+        void (*settled)(void *ctx, uint64_t bytes); /* see erofs_writer_args */
+        void *settled_ctx;
 
         /* The regular file being filled, REF_NONE between files. */
         uint32_t file;

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "config/layout.h"
 #include "image/erofs/tar.h"
 #include "image/pull/ahead.h"
+#include "image/pull/follow.h"
 
 enum {
         /* Real layers compress five- to tenfold, zero-filled files a thousandfold. A layer this
@@ -57,22 +57,29 @@ const char *convert_builder(void)
         return "cocoon-erofs/1";
 }
 
-static int open_writer(const struct config *config, const char *out, int *ret_fd,
-                       struct erofs_writer **ret, struct cc_err *err)
+static int open_image(const char *out, int *ret, struct cc_err *err)
 {
-        CC_FREE char *temp = layout_oci_temp(config);
-        CC_CLOSE int fd = open(out, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
-        struct erofs_writer_args args = { .temp_dir = temp };
-        int r;
+        int fd = open(out, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 
         if (fd < 0)
                 return cc_fail_errno(err, errno, "create %s", out);
-        args.fd = fd;
-        args.max_bytes = config->layer_max_size > 0 ? (uint64_t)config->layer_max_size : 0;
-        r = erofs_writer_open(&args, ret, err);
-        if (r == 0)
-                *ret_fd = TAKE_FD(fd);
-        return r;
+        *ret = fd;
+        return 0;
+}
+
+static int open_writer(const struct config *config, int fd, struct follow *follow,
+                       struct erofs_writer **ret, struct cc_err *err)
+{
+        CC_FREE char *temp = layout_oci_temp(config);
+        struct erofs_writer_args args = {
+                .fd = fd,
+                .temp_dir = temp,
+                .max_bytes = config->layer_max_size > 0 ? (uint64_t)config->layer_max_size : 0,
+                .settled = follow_settled,
+                .settled_ctx = follow,
+        };
+
+        return erofs_writer_open(&args, ret, err);
 }
 
 /* Everything of the tar into the writer; the digest of the plain bytes into hex. */
@@ -90,65 +97,34 @@ static int feed(struct plain *plain, struct erofs_writer *w, char hex[DIGEST_HEX
         return r;
 }
 
-struct image_source {
-        int fd;
-        off_t at;
-};
-
-static int read_image(void *ctx, void *buf, size_t n, size_t *ret, struct cc_err *err)
+/* Everything behind the data, and the digest of the whole. Publishing the image will have to sync
+ * it, so the disk gets its work while the digest is not there yet. */
+static int finish(struct erofs_writer *w, int fd, const uint8_t uuid[16], struct follow *follow,
+                  char hex[DIGEST_HEX_LEN + 1], struct cc_err *err)
 {
-        struct image_source *s = ctx;
-        ssize_t r;
+        struct erofs_stats stats;
+        int r = erofs_writer_finish(w, uuid, &stats, err);
 
-        do
-                r = pread(s->fd, buf, n, s->at);
-        while (r < 0 && errno == EINTR);
         if (r < 0)
-                return cc_fail_errno(err, errno, "read image");
-        if (cc_interrupted())
-                return cc_fail(err, CC_CANCELED, "canceled");
-        s->at += r;
-        *ret = (size_t)r;
-        return 0;
-}
-
-static void *write_back(void *arg)
-{
-        (void)sync_file_range(*(int *)arg, 0, 0, SYNC_FILE_RANGE_WRITE);
-        return NULL;
-}
-
-/* The superblock comes first and is known last: only now can the image be hashed, from the page
- * cache. Publishing it will have to sync it, so meanwhile the disk gets its work. */
-static int digest_of_image(int fd, char hex[DIGEST_HEX_LEN + 1], struct cc_err *err)
-{
-        DIGEST struct digest *digest = digest_new();
-        AHEAD struct ahead *ahead = NULL;
-        struct image_source source = { .fd = fd };
-        pthread_t disk;
-        bool writing = pthread_create(&disk, NULL, write_back, &fd) == 0;
-        const void *bytes = NULL;
-        size_t n = 1;
-        int r = ahead_start(read_image, &source, digest, AHEAD_BY_READER, &ahead, err);
-
-        while (r == 0 && n)
-                r = ahead_next(ahead, &bytes, &n, err);
-        if (writing)
-                (void)pthread_join(disk, NULL);
-        if (r == 0)
-                digest_hex(digest, hex);
-        return r;
+                return r;
+        (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        return follow_digest(follow, hex, err);
 }
 
 static int convert(const struct config *config, struct plain *plain, const char *diff_id,
                    const char *out, struct built_layer *ret, struct cc_err *err)
 {
-        EROFS_WRITER struct erofs_writer *w = NULL;
         CC_CLOSE int fd = -1;
+        FOLLOW struct follow *follow = NULL;
+        EROFS_WRITER struct erofs_writer *w = NULL;
         char hex[DIGEST_HEX_LEN + 1];
-        struct erofs_stats stats;
         uint8_t uuid[16];
-        int r = open_writer(config, out, &fd, &w, err);
+        int r = open_image(out, &fd, err);
+
+        if (r == 0)
+                r = follow_start(fd, &follow, err);
+        if (r == 0)
+                r = open_writer(config, fd, follow, &w, err);
 
         if (r == 0)
                 r = feed(plain, w, hex, err);
@@ -158,10 +134,7 @@ static int convert(const struct config *config, struct plain *plain, const char 
                 return cc_fail(err, CC_CORRUPT, "the unpacked layer has sha256:%s instead of %s",
                                hex, diff_id);
         erofs_uuid(hex, uuid);
-        r = erofs_writer_finish(w, uuid, &stats, err);
-        if (r < 0)
-                return r;
-        r = digest_of_image(fd, ret->erofs_sha256, err);
+        r = finish(w, fd, uuid, follow, ret->erofs_sha256, err);
         if (r == 0)
                 (void)snprintf(ret->diff_id, sizeof(ret->diff_id), "sha256:%s", hex);
         return r;

@@ -2,6 +2,7 @@
 #include "image/pull/digest.h"
 #include "image/pull/flatten.h"
 #include "image/pull/pull.h"
+#include "image/pull/tool.h"
 #include "image/pull/vmlinux.h"
 #include "version.h"
 
@@ -14,4 +15,6 @@ const struct image_module cocoon_module_image = {
         .flatten = image_flatten,
         .vmlinux = vmlinux_extract,
         .digest = digest_of_file,
+        .download = tool_download,
+        .unpack = tool_unpack,
 };

@@ -85,7 +85,8 @@ static void *serve(void *arg)
                 struct pollfd hup = { .fd = l->host };
 
                 (void)carry_all(&forth);
-                /* A host that sends no more still listens; one that is gone ends the guest's side. */
+                /* A host that sends no more still listens; one that is gone ends the guest's side.
+                 */
                 while (poll(&hup, 1, -1) < 0 && errno == EINTR)
                         ;
                 (void)shutdown(agent, SHUT_RDWR);

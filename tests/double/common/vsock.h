@@ -1,7 +1,7 @@
 /*
- * The host's side of a double's vsock device: the text handshake of hybrid vsock, in front of a real
- * agent that listens on a unix socket. Knob: AGENT, the path of that socket; without it, or when
- * nobody listens there, a connection ends as it does with a guest that has no listener.
+ * The host's side of a double's vsock device: the text handshake of hybrid vsock, in front of a
+ * real agent that listens on a unix socket. Knob: AGENT, the path of that socket; without it, or
+ * when nobody listens there, a connection ends as it does with a guest that has no listener.
  */
 #pragma once
 

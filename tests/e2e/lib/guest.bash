@@ -9,6 +9,8 @@
 # guest_wait REGEX [SECONDS]    until a console line matches; fails with the console's tail
 # guest_type TEXT               types a line on the console
 # guest_qmp COMMAND [JSON]      one QMP command; its answer is not awaited
+# guest_agent FRAME...          a session with the guest agent (boot with --agent); GUEST_FRAMES
+# guest_agent_sh COMMAND        runs it through the agent; GUEST_OUTPUT
 # guest_login USER PASSWORD     for images with a login prompt
 # guest_exited [SECONDS]        waits for QEMU to end; its exit status
 # guest_kill                    ends QEMU whatever its state; for teardown
@@ -75,10 +77,11 @@ guest_ext4()
 #   --cpus N         default 2                        --console hvc0   default ttyS0
 #   --microvm        virtio-mmio and /dev/vdX ids     --no-reboot      QEMU exits at a reboot
 #   --break-layers S cocoon.layers=S instead of the right one
+#   --agent          a serial port for the guest agent: guest_agent
 guest_boot()
 {
 	local image='' cow='' data=() nics=() append='' memory=256 cpus=2 console=ttyS0 microvm=no
-	local extra=() broken=''
+	local extra=() broken='' agent=no
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--image) image=$2; shift ;;
@@ -92,6 +95,7 @@ guest_boot()
 		--break-layers) broken=$2; shift ;;
 		--microvm) microvm=yes ;;
 		--no-reboot) extra+=(-no-reboot) ;;
+		--agent) agent=yes ;;
 		esac
 		shift
 	done
@@ -162,6 +166,12 @@ guest_boot()
 	GUEST_CONSOLE=$GUEST_DIR/console.log
 	mkfifo "$GUEST_DIR/ser.in" "$GUEST_DIR/qmp.in" "$GUEST_DIR/qmp.out"
 	: >"$GUEST_CONSOLE"
+	if [ "$agent" = yes ]; then
+		mkfifo "$GUEST_DIR/agent.in" "$GUEST_DIR/agent.out"
+		exec {GUEST_AGENT_IN}<>"$GUEST_DIR/agent.in" {GUEST_AGENT_OUT}<>"$GUEST_DIR/agent.out"
+		args+=(-chardev pipe,id=agent0,path="$GUEST_DIR/agent")
+		args+=(-device '{"driver":"virtserialport","bus":"vser.0","nr":1,"chardev":"agent0","name":"org.cocoon.agent.0"}')
+	fi
 	# Opened for reading and writing, so that no end ever waits for the other.
 	exec {GUEST_KEYS}<>"$GUEST_DIR/ser.in" {GUEST_QMP_IN}<>"$GUEST_DIR/qmp.in" \
 		{GUEST_QMP_OUT}<>"$GUEST_DIR/qmp.out"
@@ -227,6 +237,33 @@ guest_run()
 	guest_wait '^ENDOUTPUT [0-9]+$' "${2:-30}" || return
 	GUEST_OUTPUT=$(sed -n "$first,$((GUEST_SEEN - 1))p" "$GUEST_CONSOLE" | tr -d '\r')
 	return "${GUEST_LINE##* }"
+}
+
+# guest_agent FRAME...: a session with the guest agent. GUEST_FRAMES are its answers, the last one is
+# `exit`, `error` or `pong`.
+guest_agent()
+{
+	local nonce=$RANDOM$RANDOM line greeted=''
+	GUEST_FRAMES=''
+	printf '\n{"type":"hello","nonce":"%s"}\n' "$nonce" >&"$GUEST_AGENT_IN"
+	printf '%s\n' "$@" >&"$GUEST_AGENT_IN"
+	while read -r -t 60 -u "$GUEST_AGENT_OUT" line; do
+		if [ -z "$greeted" ]; then
+			[[ $line != '{"type":"hello","nonce":"'$nonce'"'* ]] || greeted=yes
+			continue
+		fi
+		GUEST_FRAMES+=$line$'\n'
+		[[ $line != '{"type":"'@(exit|error|pong)'"'* ]] || return 0
+	done
+	echo "the agent is silent behind: $GUEST_FRAMES" >&2
+	return 1
+}
+
+# guest_agent_sh COMMAND: what it prints is GUEST_OUTPUT.
+guest_agent_sh()
+{
+	guest_agent '{"type":"exec","argv":["sh","-c",'"$(jq -n --arg c "$1" '$c')"']}' '{"type":"stdin_close"}'
+	GUEST_OUTPUT=$(jq -r 'select(.type == "stdout").data' <<<"$GUEST_FRAMES" | base64 -d)
 }
 
 guest_qmp()

@@ -122,12 +122,19 @@ static void odd_text(void **state)
 
 static void ids(void **state)
 {
+        /* A name of letters would run out after z, or repeat itself. */
+        static const struct {
+                size_t i;
+                const char *id;
+        } rows[] = { { 0, "drive_0" },      { 25, "drive_25" },   { 26, "drive_26" },
+                     { 27, "drive_27" },    { 701, "drive_701" }, { 702, "drive_702" },
+                     { 9999, "drive_9999" } };
         char id[32];
 
-        fc_drive_id(0, id);
-        assert_string_equal(id, "drive_0");
-        fc_drive_id(702, id);
-        assert_string_equal(id, "drive_702");
+        for (size_t i = 0; i < CC_ARRAY_LEN(rows); i++) {
+                fc_drive_id(rows[i].i, id);
+                assert_string_equal(id, rows[i].id);
+        }
         fc_nic_id(13, id);
         assert_string_equal(id, "eth13");
 }

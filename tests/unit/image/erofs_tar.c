@@ -283,6 +283,57 @@ static void test_behind_the_end_marker(void **state)
         assert_int_equal(stats.inodes, 2);
 }
 
+struct copy {
+        int fd;
+        struct cc_buf bytes;
+};
+
+/* Copies what has become final since the last time. */
+static void on_settled(void *ctx, uint64_t bytes)
+{
+        struct copy *c = ctx;
+        size_t n = bytes - c->bytes.len;
+        CC_FREE char *buf = xmalloc(n + 1);
+
+        assert_true(bytes >= c->bytes.len);
+        assert_int_equal(pread(c->fd, buf, n, (off_t)c->bytes.len), n);
+        cc_buf_add(&c->bytes, buf, n);
+}
+
+static void test_settled(void **state)
+{
+        static const uint8_t uuid[16] = "settled";
+        CC_BUF struct cc_buf tar = { 0 };
+        EROFS_WRITER struct erofs_writer *w = NULL;
+        CC_CLOSE int fd = memfd_create("image", MFD_CLOEXEC);
+        READER struct reader reader = { .tar = &tar, .step = 10000 };
+        struct copy copy = { .fd = fd };
+        struct erofs_writer_args args = {
+                .fd = fd, .temp_dir = "/tmp", .settled = on_settled, .settled_ctx = &copy
+        };
+        struct erofs_stats stats;
+        struct cc_err err = CC_ERR_INIT;
+        char name[32];
+        void *p;
+
+        (void)state;
+        for (int i = 0; i < 20000; i++) {
+                (void)snprintf(name, sizeof(name), "dir%d/file%d", i / 1000, i);
+                tar_file(&tar, name, name);
+        }
+        tar_end(&tar);
+        assert_ok(erofs_writer_open(&args, &w, &err));
+        assert_ok(erofs_add_tar(w, tar_read, &reader, &err));
+        assert_int_equal(copy.bytes.len, 0);
+        assert_ok(erofs_writer_finish(w, uuid, &stats, &err));
+        assert_int_equal(copy.bytes.len, stats.bytes);
+        p = mmap(NULL, stats.bytes, PROT_READ, MAP_SHARED, fd, 0);
+        assert_true(p != MAP_FAILED);
+        assert_memory_equal(copy.bytes.data, p, stats.bytes);
+        (void)munmap(p, stats.bytes);
+        cc_buf_free(&copy.bytes);
+}
+
 /* 64 KiB on one inode, headers and padding included; what a name and a value may have is tested
  * beside it. */
 static void test_xattr_total(void **state)
@@ -348,6 +399,7 @@ int main(void)
                 cmocka_unit_test(test_acl_without_number),
                 cmocka_unit_test(test_old_gnu_sparse),
                 cmocka_unit_test(test_behind_the_end_marker),
+                cmocka_unit_test(test_settled),
                 cmocka_unit_test(test_xattr_total),
                 cmocka_unit_test(test_types),
         };

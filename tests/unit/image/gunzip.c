@@ -142,18 +142,17 @@ static const struct how kinds[] = {
 
 static void test_cuts(void **state)
 {
-        static const size_t steps[] = { 1, 2, 3, 5, 7, 8, 9, 64, 4096, SIZE_MAX };
-        static const size_t chunks[] = { 1, 255, 32768, 40000, 1 << 18 };
+        static const size_t steps[] = { 1, 3, 7, 8, 9, 64, 4096, SIZE_MAX };
+        static const size_t chunks[] = { 1000, 32768, 40000, 1 << 18 };
         CC_BUF struct cc_buf plain = { 0 };
 
-        text(&plain, 200000);
+        text(&plain, 100000);
         for (size_t k = 0; k < CC_ARRAY_LEN(kinds); k++) {
                 CC_BUF struct cc_buf gz = { 0 };
 
                 member(&gz, plain.data, plain.len, &kinds[k]);
                 for (size_t i = 0; i < CC_ARRAY_LEN(steps); i++)
-                        for (size_t j = 0; j < CC_ARRAY_LEN(chunks); j++)
-                                expect(&gz, &plain, steps[i], chunks[j]);
+                        expect(&gz, &plain, steps[i], chunks[(i + k) % CC_ARRAY_LEN(chunks)]);
         }
 }
 
@@ -170,8 +169,8 @@ static void test_members(void **state)
                 member(&gz, plain.data + n, n * n % 1000, &kinds[n % CC_ARRAY_LEN(kinds)]);
                 cc_buf_add(&all, plain.data + n, n * n % 1000);
         }
-        for (size_t step = 1; step < 300; step++)
-                expect(&gz, &all, step, 1 + step % 5 * 500);
+        for (size_t step = 1; step < 100; step++)
+                expect(&gz, &all, step, 500 + step % 5 * 500);
         /* What follows the last one and is no member is not ours. */
         for (size_t i = 0; i < 20; i++) {
                 cc_buf_add(&gz, "\0\0\0\0garbage", 11);
@@ -186,8 +185,8 @@ static void test_long(void **state)
         CC_BUF struct cc_buf gz = { 0 };
         CC_BUF struct cc_buf all = { 0 };
 
-        text(&plain, 700000);
-        for (size_t i = 0; i < 12; i++) {
+        text(&plain, 300000);
+        for (size_t i = 0; i < 6; i++) {
                 size_t n = plain.len - i * 1001;
 
                 member(&gz, plain.data, n, &kinds[i % CC_ARRAY_LEN(kinds)]);
@@ -219,7 +218,7 @@ static void test_truncated(void **state)
         }
         for (size_t n = first + 10 + strlen("layer.tar") + strlen("a comment") + 4; n < gz.len; n++)
                 refused(&gz, n);
-        expect(&gz, &plain, 5, 99);
+        expect(&gz, &plain, 5, 1);
 }
 
 /* Whatever is wrong, what is accepted is what was packed: the checksum sees to it. */
