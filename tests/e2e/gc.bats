@@ -9,6 +9,8 @@ setup()
 {
 	cocoon_setup
 	need mkfs.ext4 sqlite3 flock jq
+	# Beside the program, not beside the script that with_net makes of it.
+	FC=$(dirname "$COCOON")/tests/double/fc/firecracker
 	with_net
 	with_tiny tiny
 }
@@ -227,4 +229,20 @@ ids()
 	[ "$(db 'SELECT count(*) FROM networks')" -eq 0 ]
 	[ -z "$(in_net nft list ruleset)" ]
 	[ "$(in_net ip -o link | wc -l)" -eq 1 ]
+}
+
+@test "a host without the binary of a VM's driver: its pins count all the same" {
+	local before
+
+	with_binary firecracker COCOON_FC_BINARY "$FC" ''
+	cocoon vm create --fc --name f --memory 512M --nics 0 tiny
+	cocoon image rm tiny
+	before=$(blobs)
+	export COCOON_FC_BINARY=$T/absent
+	run -0 --separate-stderr cocoon gc -o json
+	[ "$(jq -c '[.collected, .failures]' <<<"$output")" = '[[],[]]' ]
+	[ "$(blobs)" = "$before" ]
+	cocoon vm rm f
+	cocoon gc
+	[ -z "$(blobs)" ]
 }
