@@ -89,8 +89,8 @@ static void offer_vms(struct completion *c)
         for (enum vm_state state = 0; *c->word && state < VM_STATE_MAX; state++) {
                 CC_STRV struct cc_strv ids = { 0 };
 
-                if (fits(c->kind, state) &&
-                    meta_vm_ids_like(m, vm_state_name(state), c->word, CANDIDATES_MAX, &ids, NULL) == 0)
+                if (fits(c->kind, state) && meta_vm_ids_like(m, vm_state_name(state), c->word,
+                                                             CANDIDATES_MAX, &ids, NULL) == 0)
                         offer_all(c, &ids, vm_state_name(state));
         }
 }

@@ -137,8 +137,8 @@ char *vm_cmdline(const struct config *c, const struct hv_driver *drv, const stru
 
         cc_buf_str(&out, drv->console_prefix);
         add_disks(drv, vm, &out);
-        /* A kernel that sees no KVM tries its timer's interrupt at boot and panics when that is late,
-         * as it is under emulation on a busy host. */
+        /* A kernel that sees no KVM tries its timer's interrupt at boot and panics when that is
+         * late, as it is under emulation on a busy host. */
         cc_buf_str(&out, has_kvm_clock(c, drv) ? " clocksource=kvm-clock" : " no_timer_check");
         cc_buf_str(&out, " rw");
         add_network(c, vm, &out);

@@ -45,7 +45,8 @@ void vm_remove_runtime(const struct hv_driver *drv, const struct vm_record *vm, 
 
 /* ---- present.c ---- */
 
-/* vm_find_live() for verbs that act on the answer: 1 live, 0 not live, negative when nobody can tell. */
+/* vm_find_live() for verbs that act on the answer: 1 live, 0 not live, negative when nobody can
+ * tell. */
 int vm_is_live(const struct hv_driver *drv, const struct vm_record *vm, struct vm_proc *ret,
                struct cc_err *err);
 

@@ -105,6 +105,7 @@ tree()
 	[ $status -eq 1 ]
 	[[ $(lines dirs fail) == *"$T/root/meta is open to others (mode 0755)"* ]]
 	[[ $(lines dirs fail) == *"$T/run is open to others (mode 0777)"* ]]
+	# shellcheck disable=SC2154 # set by run
 	[[ $stderr == *"checks failed"* ]]
 	doctor --fix
 	[ $status -eq 0 ]

@@ -204,7 +204,7 @@ gone()
 }
 
 @test "hybrid vsock: sessions through the handshake, no listener, no device" {
-	local agent driver start
+	local agent driver
 
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	agent=$(dirname "$COCOON")/guest/agent/cocoon-agent

@@ -137,7 +137,6 @@ refused()
 		COCOON_USE_FIRECRACKER=1 refused "$flag" --nics 0 $flag tiny
 	done
 	refused "--fc and --qemu are mutually exclusive" --fc --qemu --nics 0 tiny
-	refused "--pci" --fc --pci --nics 0 tiny
 	refused "vCPUs" --fc --cpu 1000 --nics 0 tiny
 	for _ in $(seq 13); do many+=(--data-disk size=16M); done
 	refused "merged into one layer still 15" --fc --nics 0 "${many[@]}" tiny

@@ -25,9 +25,10 @@ static void put_image(struct store *s, const char *ref, const char *digest, int6
 
 static int64_t pins(struct store *s, const char *hex)
 {
-        CC_FREE char *sql = xasprintf("SELECT (SELECT count(*) FROM image_blobs WHERE hex = '%s') + "
-                                      "(SELECT count(*) FROM vm_blobs WHERE hex = '%s')",
-                                      hex, hex);
+        CC_FREE char *sql =
+                xasprintf("SELECT (SELECT count(*) FROM image_blobs WHERE hex = '%s') + "
+                          "(SELECT count(*) FROM vm_blobs WHERE hex = '%s')",
+                          hex, hex);
         int64_t n = store_count(s, sql);
         bool pinned = n == 0;
 
