@@ -87,8 +87,8 @@ static void plain(const char *const *argv, int in, int out)
 static void round_trip(const struct agent_peer *peer, int null)
 {
         static const char *const argv[] = { "true", NULL };
-        double with[ROUNDS];
-        double without[ROUNDS];
+        double with[ROUNDS] = { 0 };
+        double without[ROUNDS] = { 0 };
         double a;
         double b;
 
@@ -119,8 +119,8 @@ static void bulk(const struct agent_peer *peer, const char *name, bool greet, bo
                 "sh", "-c", "head -c " BULK_TEXT " /dev/zero | cat >/dev/null", NULL
         };
         const char *const *argv = in ? in_argv : out_argv;
-        double with[REPEAT];
-        double without[REPEAT];
+        double with[REPEAT] = { 0 };
+        double without[REPEAT] = { 0 };
         double mib = (double)(BULK >> 20);
         double a;
         double b;

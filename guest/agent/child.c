@@ -209,7 +209,8 @@ static _Noreturn void run_command(const struct frame *f, int report)
         struct user user;
         const char *why;
 
-        if (!argv)
+        /* The session has refused an empty command. */
+        if (!argv || f->argv.count == 0)
                 abort();
         for (size_t i = 0; i < f->argv.count; i++, next += strlen(next) + 1)
                 argv[i] = next;

@@ -141,7 +141,7 @@ static int space_of(const char *dir, struct statvfs *ret)
 void doctor_space(struct doctor *d)
 {
         const char *const dirs[] = { d->config->root_dir, d->config->run_dir, d->config->log_dir };
-        unsigned long seen[CC_ARRAY_LEN(dirs)];
+        unsigned long seen[CC_ARRAY_LEN(dirs)] = { 0 };
         size_t n = 0;
 
         for (size_t i = 0; i < CC_ARRAY_LEN(dirs); i++) {
