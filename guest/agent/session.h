@@ -28,6 +28,8 @@
 #define SESSION_FIRST_MS   60000 /* until the first frame */
 #define SESSION_DRAIN_MS   2000  /* for a grandchild that holds the pipes */
 #define SESSION_CLOSING_MS 60000 /* for a host that does not take the last frame */
+#define SESSION_ABSENT_MS  50    /* from a port's hangup until it is believed */
+#define SESSION_LOOK_MS    200   /* between two looks at a port in use */
 
 enum session_kind {
         SESSION_STREAM, /* a connection */
@@ -80,6 +82,8 @@ struct session {
 
         struct timer deadline;
         struct timer again;
+        struct timer absent; /* port: then a hangup is looked into */
+        struct timer look;   /* port: then one looks without an event */
 };
 
 /* Takes the descriptor (non-blocking). NULL if the kernel refuses to watch it (closed then). */

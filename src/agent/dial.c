@@ -222,7 +222,7 @@ static int greet(struct attempt *a, struct cc_err *err)
         agent_frame_hello(&out, nonce, serial);
         r = send_all(a, out.data, out.len, err);
         /* On a port the rest of another session may come first. */
-        a->conn.in.skip = serial;
+        a->conn.in.skip = a->conn.in.blank = serial;
         while (r == 0) {
                 struct agent_frame f;
 

@@ -210,11 +210,14 @@ static int next_line(struct agent_reader *r, struct agent_frame *ret, bool *ret_
         r->at += used;
         if (n && start[n - 1] == '\r')
                 n--;
-        e = parse(r, start, n, ret, r->skip ? NULL : err);
-        if (e >= 0 || !r->skip)
-                return e;
         *ret_more = true;
-        return 0;
+        if (n == 0 && r->blank)
+                return 0;
+        e = parse(r, start, n, ret, r->skip ? NULL : err);
+        if (e < 0 && r->skip)
+                return 0;
+        *ret_more = false;
+        return e;
 }
 
 int agent_reader_next(struct agent_reader *r, struct agent_frame *ret, struct cc_err *err)

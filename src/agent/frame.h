@@ -47,6 +47,7 @@ struct agent_reader {
         bool eof;       /* nothing more will come */
         bool raw;       /* binary frames from here */
         bool skip;      /* what is no frame is skipped, not an error (the sync of a serial port) */
+        bool blank;     /* so is an empty line, at any time (serial ports only) */
         struct cc_buf data;
         json_t *json;
 };

@@ -123,6 +123,7 @@ gone()
 	wait_for 30 gone "$(cat "$T/pid")"
 	# The agent is killed in a session: that ends with 125, and the next finds a new agent.
 	code 125 a -- sh -c 'kill -KILL $PPID; sleep 100'
+	grep -qxF 'Error: exec: agent: the agent has just been started' "$T/err"
 	cocoon vm wait --for agent --timeout 60s a
 	code 0 --connect-timeout 60s a -- true
 	cocoon vm stop --force a
